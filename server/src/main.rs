@@ -1,0 +1,2 @@
+//! The `emberlog` server.
+fn main() {}
