@@ -1,6 +1,7 @@
 //! Emberlog's storage engine: a compact RAM index and a hot set over an append-only segment store.
 
 pub mod config;
+pub mod driver;
 pub mod io;
 pub mod units;
 
