@@ -18,15 +18,16 @@ pub mod format;
 pub mod hot;
 pub mod index;
 pub mod io;
+mod key;
 mod log;
 mod recover;
 mod shard;
+mod space;
 pub mod units;
 
 pub use config::{Ack, Config, ConfigError};
 pub use error::OpenError;
+pub use key::Key;
 pub use recover::Progress;
-pub use shard::{
-    Event, Found, Key, LoadError, Lookup, Refused, Room, ScannedKey, Shard, Stats, Ticket,
-};
+pub use shard::{Event, Found, LoadError, Lookup, Refused, Room, ScannedKey, Shard, Stats, Ticket};
 pub use units::{Lsn, Namespace, UnixMillis};

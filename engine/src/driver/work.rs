@@ -118,11 +118,12 @@ impl Work {
         };
         match (self, finished) {
             (work, None) => Step::Again(work),
-            (Work::Transfer(transfer), Some(outcome)) => {
-                Step::Finished(transfer.id, IoResult { buffer: Some(transfer.buffer), outcome })
-            }
+            (Work::Transfer(transfer), Some(outcome)) => Step::Finished(
+                transfer.id,
+                IoResult { buffer: Some(transfer.buffer), outcome, micros: 0 },
+            ),
             (Work::Sync { id, .. }, Some(outcome)) => {
-                Step::Finished(id, IoResult { buffer: None, outcome })
+                Step::Finished(id, IoResult { buffer: None, outcome, micros: 0 })
             }
         }
     }

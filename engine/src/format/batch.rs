@@ -97,8 +97,6 @@ impl BatchHead {
 
     /// Bytes of the whole batch before padding to the block.
     pub fn batch_bytes(&self) -> u64 {
-        HEADER_BYTES as u64
-            + u64::from(self.bytes)
-            + u64::from(self.count) * IDENTITY_BYTES as u64
+        HEADER_BYTES as u64 + u64::from(self.bytes) + u64::from(self.count) * IDENTITY_BYTES as u64
     }
 }

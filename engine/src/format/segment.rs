@@ -280,8 +280,7 @@ mod tests {
     #[test]
     fn rows_round_trip() {
         let mut rows = Vec::new();
-        let batch =
-            BatchRow { offset: 4096, count: 1, seq: BatchSeq(9), wall: UnixMillis(1234) };
+        let batch = BatchRow { offset: 4096, count: 1, seq: BatchSeq(9), wall: UnixMillis(1234) };
         let head = record::Head {
             key_len: 3,
             value_len: 9,

@@ -114,7 +114,8 @@ impl Superblock {
             durable_lsn: Lsn(fields.u64(120)?),
             durable_seq: BatchSeq(fields.u64(128)?),
         };
-        if !block.segment_bytes.is_power_of_two() || !(1 << 14..=1 << 30).contains(&block.segment_bytes)
+        if !block.segment_bytes.is_power_of_two()
+            || !(1 << 14..=1 << 30).contains(&block.segment_bytes)
         {
             return Err(DecodeError::Field("segment bytes"));
         }

@@ -140,12 +140,8 @@ impl Batch {
         self.wall = now;
         let list = self.identities.len() * IDENTITY_BYTES;
         self.padded = (self.used + list).next_multiple_of(block_bytes);
-        let row = BatchRow {
-            offset: self.offset,
-            count: self.identities.len() as u32,
-            seq,
-            wall: now,
-        };
+        let row =
+            BatchRow { offset: self.offset, count: self.identities.len() as u32, seq, wall: now };
         let mut front = Vec::with_capacity(segment::batch_row_bytes());
         segment::push_batch_row(&mut front, &row);
         self.rows[..front.len()].copy_from_slice(&front);

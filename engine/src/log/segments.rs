@@ -116,11 +116,6 @@ impl SegmentTable {
         (0..).map(SegmentId).zip(&self.segments)
     }
 
-    /// Whether `location`'s segment number exists at all.
-    pub(crate) fn contains(&self, id: SegmentId) -> bool {
-        (id.0 as usize) < self.segments.len()
-    }
-
     /// Enters what recovery found of a slot.
     pub(crate) fn restore(&mut self, id: SegmentId, segment: Segment) {
         let at = id.0 as usize;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::batch::{Batch, BatchPlace};
 use super::{Append, SegmentTable};
-use crate::format::bytes::Seed;
 use crate::format::batch::IDENTITY_BYTES;
+use crate::format::bytes::Seed;
 use crate::format::record::{self, Head, Kind};
 use crate::format::segment::{self, TRAILER_BYTES};
 use crate::io::BufferPool;

@@ -21,7 +21,7 @@ use crate::error::OpenError;
 use crate::format::superblock::Superblock;
 use crate::io::Disk;
 use crate::log::SegmentTable;
-use crate::shard::space::{LOST, Space};
+use crate::space::{LOST, Space};
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
 use disk::Blocking;
@@ -49,6 +49,8 @@ pub(crate) struct Recovered {
     /// Sizes of the checkpoint files.
     pub(crate) checkpoint_bytes: [u64; 3],
     pub(crate) records: u64,
+    /// Bytes of log that had to be replayed.
+    pub(crate) replayed_bytes: u64,
     pub(crate) corrupt: u64,
     /// A group was left unfinished: an open record must go into the log before anything else.
     pub(crate) void_group: bool,
@@ -67,12 +69,14 @@ pub(crate) fn recover(
     let mut root = root::load(&mut disk, &files, config, now)?;
     let now = now.max(root.newest.wall);
     let mut replay = Replay::new(root.hash_seed, root.segment_bytes, now);
-    let (start, spoiled) = root::load_checkpoint(&mut disk, &mut root, config, &mut replay, progress)?;
+    let (start, spoiled) =
+        root::load_checkpoint(&mut disk, &mut root, config, &mut replay, progress)?;
     let mut sources = segments::discover(&mut disk, &files, &root, progress)?;
     let now = sources.iter().map(|source| source.wall_max).fold(now, UnixMillis::max);
     let seq_max = sources.iter().map(|source| source.seq_max).max().unwrap_or_default();
     let lsn_max = sources.iter().map(|source| source.lsn_max).max().unwrap_or_default();
     merge(&mut disk, &root, &mut sources, start, &mut replay, progress)?;
+    let replayed = sources.iter().filter(|source| source.seq_max > start).count() as u64;
     let void = replay.void_group();
     if lsn_max < root.durable_lsn {
         let (found, durable) = (lsn_max.0, root.durable_lsn.0);
@@ -81,8 +85,7 @@ pub(crate) fn recover(
     }
     let has_data = |id| sources.iter().any(|s: &Source| s.segment == id && s.has_data());
     replay.settle(has_data);
-    let corrupt =
-        replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
+    let corrupt = replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
     let segments = segments::table(&mut disk, &root, config, &sources, &replay.spaces)?;
     let mut checkpoint_bytes = [0; 3];
     for (file, bytes) in files {
@@ -97,6 +100,7 @@ pub(crate) fn recover(
         next_seq: seq_max.max(root.durable_seq).max(start).next(),
         checkpoint_bytes,
         records: replay.records,
+        replayed_bytes: replayed * u64::from(root.segment_bytes),
         corrupt,
         void_group: void.is_some(),
         now,

@@ -4,11 +4,11 @@
 //! that order, unconditionally, repeats history: what compaction dropped was superseded by, or
 //! carried on in, a later batch.
 
-use crate::format::record::{ALL_NAMESPACES, Head, Kind, GROUPED, SIDE, TOUCH_ROW_BYTES, TouchRow};
+use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE, TOUCH_ROW_BYTES, TouchRow};
 use crate::index::{Due, Entry, Expiry, SizeClass, touch_quantum_secs};
+use crate::key::{hash, unpack};
 use crate::log::CLEAR_MARK;
-use crate::shard::key::{hash, unpack};
-use crate::shard::space::{LOST, SideEntry, Space};
+use crate::space::{LOST, SideEntry, Space};
 use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
 
 /// A record of a group that has not ended yet.

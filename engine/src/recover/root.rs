@@ -3,9 +3,9 @@
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
+use super::Progress;
 use super::disk::{Blocking, failed};
 use super::replay::Replay;
-use super::Progress;
 use crate::checkpoint::{FILES, LoadedRow, load_page};
 use crate::config::{Config, ConfigError};
 use crate::error::OpenError;
@@ -14,7 +14,7 @@ use crate::format::checkpoint::PAGE_BYTES;
 use crate::format::superblock::{CheckpointRef, FILE_BYTES, SLOT_BYTES, Superblock};
 use crate::index::{Due, Entry, Expiry};
 use crate::io::FileId;
-use crate::shard::space::SideEntry;
+use crate::space::SideEntry;
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
 /// Reads the superblock, or makes one for a new store.
@@ -176,7 +176,11 @@ fn load_one(
                     replay.space(namespace).side.insert(key.into(), side);
                 }
             });
-            loaded.map_err(|cause| OpenError::Corrupt { file, offset: u64::from(number), cause })?;
+            loaded.map_err(|cause| OpenError::Corrupt {
+                file,
+                offset: u64::from(number),
+                cause,
+            })?;
         }
         page += count;
         progress(Progress { phase: "loading checkpoint", done: page, total: reference.pages });

@@ -65,7 +65,13 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
             // R4: the header of a durable batch is damaged; its records may not be.
             damaged(subject, at, "a batch header is damaged", &mut found);
             let seq = BatchSeq(head.seq.0 - 1);
-            salvage(&bytes[..next], at + batch::HEADER_BYTES, seed, (at, seq, head.wall), &mut found);
+            salvage(
+                &bytes[..next],
+                at + batch::HEADER_BYTES,
+                seed,
+                (at, seq, head.wall),
+                &mut found,
+            );
             at = next;
             continue;
         };
@@ -80,7 +86,11 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
                 || head.stream == 0 && head.first_lsn <= subject.durable_lsn
                 || next_head(bytes, after, subject, head.seq).is_some();
             if !proof {
-                tracing::info!(segment = subject.segment.0, offset = at, "torn tail, never acknowledged");
+                tracing::info!(
+                    segment = subject.segment.0,
+                    offset = at,
+                    "torn tail, never acknowledged"
+                );
                 break;
             }
             damaged(subject, at, "a record is damaged", &mut found);

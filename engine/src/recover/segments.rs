@@ -14,7 +14,7 @@ use crate::format::segment::{
 use crate::format::superblock::Superblock;
 use crate::io::FileId;
 use crate::log::{Segment, SegmentState, SegmentTable};
-use crate::shard::space::Space;
+use crate::space::Space;
 use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId, UnixMillis};
 
 /// One segment file.
@@ -140,7 +140,9 @@ fn inspect(
     let last = disk.read(file, u64::from(root.segment_bytes) - 4096, 4096);
     let trailer = last
         .ok()
-        .and_then(|last| Trailer::decode(&last[4096 - TRAILER_BYTES..4096], root.segment_bytes).ok())
+        .and_then(|last| {
+            Trailer::decode(&last[4096 - TRAILER_BYTES..4096], root.segment_bytes).ok()
+        })
         .filter(|trailer| ours(trailer.store_id, trailer.segment));
     let first = BatchHead::decode(&front[HEADER_BYTES as usize..])
         .ok()

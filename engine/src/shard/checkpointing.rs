@@ -13,7 +13,7 @@ use crate::io::{FileId, IoRequest, IoResult};
 use crate::units::{BatchSeq, Lsn, Namespace, UnixMillis};
 
 /// Bytes handed to the disk at a time; also what one slice packs, so that none takes long.
-const SLICE_BYTES: usize = 256 << 10;
+const SLICE_BYTES: usize = 192 << 10;
 /// Pause after a checkpoint that failed.
 const RETRY_MS: u64 = 10_000;
 
@@ -29,7 +29,8 @@ pub(super) enum Step {
 #[derive(Clone, Copy)]
 struct Walk {
     space: usize,
-    /// 0: stash and side table; then pages, from 1; then the stash once more.
+    /// 0: the side table; then pages, from 1; then the side table once more, for what has moved
+    /// there meanwhile.
     stop: usize,
     done: bool,
 }
@@ -63,6 +64,8 @@ pub(super) struct Job {
     /// User and survivor bytes at the start of the last checkpoint.
     bytes_at_last: u64,
     lsn_at_last: Lsn,
+    /// Log that recovery had to replay, until the first checkpoint.
+    replayed_bytes: u64,
     wanted: bool,
     retry_at: UnixMillis,
     /// Sizes of the files.
@@ -73,6 +76,12 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// A job for a store whose recovery had to replay `replayed_bytes` of log: they count towards
+    /// the next checkpoint.
+    pub(super) fn new(file_bytes: [u64; FILES as usize], replayed_bytes: u64) -> Job {
+        Job { file_bytes, replayed_bytes, ..Job::default() }
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.taking.is_some()
     }
@@ -111,16 +120,23 @@ impl Shard {
             self.continue_checkpoint();
             return;
         }
-        let grown = self.logged_bytes() - self.checkpointing.bytes_at_last;
-        // An index snapshot per eight times its size keeps the extra writes below an eighth.
-        let due = grown >= self.config.checkpoint_bytes.max(8 * self.index_bytes() as u64);
-        let changed = self.log.appended_lsn() > self.checkpointing.lsn_at_last;
-        let wanted = self.checkpointing.wanted && self.now >= self.checkpointing.retry_at;
+        let job = &self.checkpointing;
+        let grown = self.logged_bytes() - job.bytes_at_last + job.replayed_bytes;
+        let due = grown >= self.checkpoint_interval();
+        let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
+        let wanted = job.wanted && self.now >= job.retry_at;
         if self.closing {
             self.checkpoint_to_close(changed);
         } else if due || wanted {
             self.begin_checkpoint();
         }
+    }
+
+    /// Bytes of log between two checkpoints. Eight times the index keeps the extra writes below an
+    /// eighth; an eighth of the disk keeps what compaction must carry on small.
+    fn checkpoint_interval(&self) -> u64 {
+        let disk = self.config.disk_bytes_max / 8;
+        self.config.checkpoint_bytes.min(disk).max(8 * self.index_bytes() as u64)
     }
 
     fn checkpoint_to_close(&mut self, changed: bool) {
@@ -147,7 +163,7 @@ impl Shard {
         job.wanted = false;
         job.lsn_at_last = self.log.appended_lsn();
         job.bytes_at_last = self.log.user_bytes + self.counters.compaction_bytes_written;
-        let entries: u64 = self.spaces.iter().map(super::Space::len).sum();
+        let entries: u64 = self.spaces.iter().map(crate::space::Space::len).sum();
         let rows = entries * 16 / (PAGE_BYTES as u64 - 64);
         // An eighth and some pages more: the index may grow meanwhile, and rows may come twice.
         let pages = rows + rows / 8 + 2 * self.spaces.len() as u64 + 8;
@@ -210,7 +226,6 @@ impl Shard {
             let packer = &mut taking.packer;
             let pages = space.index.pages();
             if taking.walk.stop == 0 || taking.walk.stop == pages + 1 {
-                space.index.visit_stash(|id, entry| packer.index_row(namespace, id, entry));
                 for (key, side) in &space.side {
                     packer.side_row(namespace, key, side.identity, side.entry);
                 }
@@ -294,6 +309,7 @@ impl Shard {
                 self.root = *root;
                 self.log.segments.maybe_dead = true;
                 self.checkpointing.taking = None;
+                self.checkpointing.replayed_bytes = 0;
                 self.checkpointing.closed = root.clean;
                 self.counters.checkpoints += 1;
             }

@@ -6,7 +6,6 @@
 //! of truth; the index turns to the copies when they are on stable storage.
 
 use super::drive::Pending;
-use super::key::unpack;
 use super::load::{RecordPlace, exact_expiry};
 use super::{Shard, supply};
 use crate::compact::{self, Horizon};
@@ -15,6 +14,7 @@ use crate::format::record::{self, Head, Kind, RELOCATED, SIDE, TouchRow};
 use crate::format::segment::{self, RecordRow, Row, TRAILER_BYTES, Trailer};
 use crate::index::{Due, Entry};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
+use crate::key::unpack;
 use crate::log::{Append, Batch, Moved, NO_KEY_MARK, SURVIVOR_STREAMS, SegmentState};
 use crate::units::{BatchSeq, Location, SegmentId};
 
@@ -29,7 +29,7 @@ pub(super) enum Step {
 }
 
 /// A victim being copied.
-struct Copy {
+pub(super) struct Copy {
     victim: SegmentId,
     seed: Seed,
     /// The footer's rows.
@@ -423,7 +423,7 @@ impl Shard {
                 let segment_bytes = self.root.segment_bytes;
                 self.log.segments.remove_live(moved.from.split(segment_bytes).0, size);
                 self.log.segments.add_live(moved.to.split(segment_bytes).0, size);
-                self.hot.relocate(namespace, identity, moved.from, moved.to);
+                self.hot.set_location(namespace, identity, moved.from, moved.to);
             }
         }
     }

@@ -32,7 +32,7 @@ pub(super) enum Pending {
 #[derive(Default)]
 pub(super) struct InFlight {
     next: u64,
-    pending: HashMap<IoId, Pending, crate::shard::key::WordHash>,
+    pending: HashMap<IoId, Pending, crate::key::WordHash>,
 }
 
 impl InFlight {

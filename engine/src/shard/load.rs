@@ -4,13 +4,14 @@ use hashbrown::HashMap;
 
 use super::drive::Pending;
 use super::read::Owner;
-use super::space::LOST;
-use super::{Event, Key, Shard, Ticket};
+use super::{Event, Shard, Ticket};
 use crate::format::bytes::Seed;
 use crate::format::record;
-use crate::hot::HotEntry;
+use crate::hot::NewEntry;
 use crate::index::{Due, Entry, Identity};
 use crate::io::{FileId, IoRequest, IoResult};
+use crate::key::Key;
+use crate::space::LOST;
 use crate::units::{Incarnation, Location, Namespace, SegmentId, UnixMillis};
 
 /// Why a key could not be loaded.
@@ -53,8 +54,8 @@ struct Pin {
 /// Reads under way by location, and pins by ticket.
 #[derive(Default)]
 pub(super) struct Loads {
-    reads: HashMap<Location, Vec<Ticket>, crate::shard::key::WordHash>,
-    pins: HashMap<Ticket, Vec<Pin>, crate::shard::key::WordHash>,
+    reads: HashMap<Location, Vec<Ticket>, crate::key::WordHash>,
+    pins: HashMap<Ticket, Vec<Pin>, crate::key::WordHash>,
 }
 
 impl Shard {
@@ -68,7 +69,7 @@ impl Shard {
         let (Owner::Unknown, Some(entry)) = (owner, self.slot_entry(key)) else {
             if let Owner::KeyAside(entry) = owner
                 && entry.location != LOST
-                && self.hot.find(key.namespace, key.identity, entry.location).is_none()
+                && self.hot.peek_at(key.namespace, key.identity, entry.location).is_none()
             {
                 self.start_load(ticket, key.namespace, key.identity, &entry);
                 return;
@@ -186,11 +187,17 @@ impl Shard {
             self.expire_entry(place.namespace, place.identity, place.location, expires_at);
             return Ok(());
         }
-        let hot = HotEntry::new(place.namespace, place.identity, record.key, record.value)
-            .typed(record.head.value_type)
-            .expiring(expires_at)
-            .stored(record.head.lsn, place.location);
-        self.hot.insert(hot, entry.freq);
+        let loaded = NewEntry {
+            namespace: place.namespace,
+            identity: place.identity,
+            key: record.key,
+            value: record.value,
+            value_type: record.head.value_type,
+            expires_at,
+            lsn: record.head.lsn,
+            location: place.location,
+        };
+        self.hot.insert(&loaded, entry.freq);
         for ticket in tickets {
             self.pin(*ticket, place.namespace, place.identity, record.key);
         }

@@ -1,12 +1,14 @@
 //! Work that time brings: expiry, the sweep, the memory budget, and starting the jobs.
 
 use super::Shard;
-use super::Space;
 use crate::index::{Due, Identity};
+use crate::space::Space;
 use crate::units::{Location, Namespace, UnixMillis};
 
 /// Entries expired in one tick before others get their turn.
 const EXPIRE_MAX: usize = 2000;
+/// Index pages visited in one tick, about 10 us each.
+const SWEEP_PAGES_MAX: usize = 256;
 /// Time between two slices of the sweep.
 const TICK_MS: u64 = 100;
 /// RAM that is neither index nor hot set: buffers, footer rows, code, connections.
@@ -59,8 +61,8 @@ impl Shard {
             else {
                 continue;
             };
-            let hot = self.hot.find(namespace, identity, entry.location);
-            let exact = hot.and_then(|hot| hot.expires_at);
+            let hot = self.hot.peek_at(namespace, identity, entry.location);
+            let exact = hot.and_then(crate::hot::HotEntry::expires_at);
             let past = exact.map_or_else(|| entry.expiry.surely_passed(now), |at| at <= now);
             if past {
                 self.expire_entry(namespace, identity, entry.location, Some(due));
@@ -80,7 +82,10 @@ impl Shard {
         due: Option<UnixMillis>,
     ) {
         let Some(entry) = self.space_mut(namespace).remove_at(identity, location) else { return };
-        self.hot.remove_at(namespace, identity, location);
+        if let Some(hot) = self.hot.peek_at(namespace, identity, location) {
+            let key = hot.key().to_vec();
+            self.hot.remove(namespace, identity, &key);
+        }
         self.bury(&entry);
         self.counters.expired_keys += 1;
         if let Some(due) = due {
@@ -95,46 +100,50 @@ impl Shard {
         identity: Identity,
         expires_at: Option<UnixMillis>,
     ) {
-        if let Some(at) = expires_at
-            && at.since(self.now) <= self.wheel.window_ms()
-        {
-            self.wheel.schedule(at, namespace, identity);
+        if let Some(at) = expires_at {
+            self.wheel.schedule(at, self.now, namespace, identity);
         }
     }
 
     /// Visits the next pages of the index and schedules what falls due within the window.
     fn sweep_slice(&mut self, now: UnixMillis) {
-        let mut due = Vec::new();
-        let window = self.wheel.window_ms();
-        let pages: Vec<usize> = self.spaces.iter().map(|space| space.index.pages()).collect();
-        for (namespace, page) in self.sweep.slice(now, &pages) {
-            let space = &self.spaces[namespace];
+        let (spaces, wheel) = (&self.spaces, &mut self.wheel);
+        let pages = |space: usize| spaces[space].index.pages();
+        for _ in 0..SWEEP_PAGES_MAX {
+            let Some((number, page)) = self.sweep.next(now, spaces.len(), pages) else { break };
+            let namespace = Namespace(number as u16);
             let mut visit = |identity, entry: crate::index::Entry| {
-                if let Due::At(seconds) = entry.expiry.due(now)
-                    && UnixMillis(seconds * 1000).since(now) <= window
-                {
-                    due.push((Namespace(namespace as u16), identity, UnixMillis(seconds * 1000)));
+                if let Due::At(seconds) = entry.expiry.due(now) {
+                    wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
                 }
             };
-            match page {
-                Some(page) => space.index.visit_page(page, &mut visit),
-                None => {
-                    space.index.visit_stash(&mut visit);
-                    for side in space.side.values() {
-                        visit(side.identity, side.entry);
-                    }
-                }
+            spaces[number].index.visit_page(page, &mut visit);
+            if page == 0 {
+                spaces[number].side.values().for_each(|side| visit(side.identity, side.entry));
             }
         }
-        for (namespace, identity, at) in due {
-            self.wheel.schedule(at, namespace, identity);
+    }
+
+    /// Schedules what falls due within the window, in one go: for a store just opened.
+    pub(super) fn sweep_all(&mut self) {
+        let now = self.now;
+        let (spaces, wheel) = (&self.spaces, &mut self.wheel);
+        for (number, space) in spaces.iter().enumerate() {
+            let mut visit = |identity, entry: crate::index::Entry| {
+                if let Due::At(seconds) = entry.expiry.due(now) {
+                    let namespace = Namespace(number as u16);
+                    wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
+                }
+            };
+            space.index.for_each(&mut visit);
+            space.side.values().for_each(|side| visit(side.identity, side.entry));
         }
     }
 
     /// Keeps the hot set inside its share of the memory budget.
     pub(super) fn balance(&mut self) {
-        let evicted = self.hot.evict(self.hot_budget(), self.log.durable_lsn());
-        for evicted in evicted {
+        let budget = self.hot_budget();
+        for evicted in self.hot.evict(budget, self.log.durable_lsn()) {
             if let Some(space) = self.spaces.get_mut(usize::from(evicted.namespace.0)) {
                 let freq = evicted.freq;
                 space.index.update(evicted.identity, |entry| entry.freq = freq);
@@ -187,7 +196,7 @@ impl Shard {
         let segment_bytes = self.root.segment_bytes;
         let segments = &mut self.log.segments;
         let mut bury = |entry: crate::index::Entry| {
-            if entry.location != super::space::LOST {
+            if entry.location != crate::space::LOST {
                 let (segment, _) = entry.location.split(segment_bytes);
                 segments.remove_live(segment, entry.size.bytes_max() as u64);
             }

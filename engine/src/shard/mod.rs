@@ -16,24 +16,20 @@
 mod checkpointing;
 mod compaction;
 mod drive;
-mod key;
 mod load;
 mod maintain;
+mod open;
 mod read;
 mod scan;
-mod space;
 mod stats;
 mod supply;
 mod write;
 
-pub use key::Key;
 pub use load::LoadError;
 pub use read::{Found, Lookup};
 pub use scan::ScannedKey;
 pub use stats::Stats;
 pub use write::{Refused, Room};
-
-pub(crate) use space::Space;
 
 use std::collections::VecDeque;
 
@@ -41,8 +37,11 @@ use crate::config::{Ack, Config};
 use crate::expiry::{Sweep, Wheel};
 use crate::format::superblock::Superblock;
 use crate::hot::Hot;
+use crate::index::Identity;
 use crate::io::{BufferPool, IoId, IoRequest};
+use crate::key::{self, Key};
 use crate::log::Log;
+use crate::space::Space;
 use crate::units::{Lsn, Namespace, UnixMillis};
 
 use drive::InFlight;
@@ -168,6 +167,12 @@ impl Shard {
         self.flush_wanted = true;
     }
 
+    /// Prepares a key for lookups and writes.
+    pub fn key<'a>(&self, namespace: Namespace, bytes: &'a [u8]) -> Key<'a> {
+        let identity = Identity::of(key::hash(&self.root.hash_seed, bytes));
+        Key { namespace, identity, bytes }
+    }
+
     fn space(&self, namespace: Namespace) -> Option<&Space> {
         self.spaces.get(usize::from(namespace.0))
     }
@@ -178,4 +183,3 @@ impl Shard {
         self.now
     }
 }
-

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::space::{LOST, Slot, Space};
-use super::{Key, Shard};
+use super::Shard;
 use crate::index::Entry;
+use crate::key::Key;
+use crate::space::{LOST, Slot, Space};
 use crate::units::{Lsn, UnixMillis};
 
 /// What is known of a key without reading the disk.
@@ -59,18 +60,18 @@ impl Shard {
         let now = self.advance(now);
         self.counters.lookups += 1;
         if let Some(hot) = self.hot.get(key.namespace, key.identity, key.bytes) {
-            if hot.expires_at.is_none_or(|at| at > now) {
+            if hot.expires_at().is_none_or(|at| at > now) {
                 let found = Found {
-                    value: hot.value.clone(),
-                    value_type: hot.value_type,
-                    expires_at: hot.expires_at,
-                    lsn: hot.lsn,
+                    value: hot.value(),
+                    value_type: hot.value_type(),
+                    expires_at: hot.expires_at(),
+                    lsn: hot.lsn(),
                     barrier: Lsn::NONE,
                 };
                 self.counters.hot_hits += 1;
                 return Lookup::Found(Found { barrier: self.barrier(key), ..found });
             }
-            let (location, at) = (hot.location, hot.expires_at);
+            let (location, at) = (hot.location(), hot.expires_at());
             self.expire_entry(key.namespace, key.identity, location, at);
         }
         match self.owner(key, now) {
@@ -97,7 +98,7 @@ impl Shard {
         if entry.location == LOST {
             return Owner::Key(entry);
         }
-        match self.hot.find(key.namespace, key.identity, entry.location) {
+        match self.hot.peek_at(key.namespace, key.identity, entry.location) {
             Some(hot) if hot.key() == key.bytes => Owner::Key(entry),
             Some(_) => Owner::Other,
             None => Owner::Unknown,

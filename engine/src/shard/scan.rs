@@ -8,12 +8,12 @@ use hashbrown::HashMap;
 
 use super::drive::Pending;
 use super::load::RecordPlace;
-use super::space::LOST;
 use super::{Event, Shard, Ticket};
 use crate::format::DecodeError;
 use crate::format::record;
 use crate::index::{Entry, Identity};
 use crate::io::IoResult;
+use crate::space::LOST;
 use crate::units::{Lsn, Namespace, UnixMillis};
 
 /// A key that a scan found.
@@ -48,7 +48,7 @@ pub(super) struct ScanRead {
 #[derive(Default)]
 pub(super) struct Scans {
     next: u64,
-    under_way: HashMap<u64, Scan, crate::shard::key::WordHash>,
+    under_way: HashMap<u64, Scan, crate::key::WordHash>,
 }
 
 impl Shard {
@@ -91,8 +91,7 @@ impl Shard {
         self.scans.next += 1;
         let id = self.scans.next;
         let barrier = self.log.appended_lsn();
-        let scan =
-            Scan { ticket, keys: Vec::new(), next, outstanding: 1, failed: 0, barrier };
+        let scan = Scan { ticket, keys: Vec::new(), next, outstanding: 1, failed: 0, barrier };
         self.scans.under_way.insert(id, scan);
         for (identity, entry) in side.into_iter().chain(entries) {
             self.collect_entry(id, namespace, identity, &entry, HEAD_BYTES);
@@ -113,10 +112,10 @@ impl Shard {
             return;
         }
         let Some(scan) = self.scans.under_way.get_mut(&id) else { return };
-        if let Some(hot) = self.hot.find(namespace, identity, entry.location) {
-            if hot.expires_at.is_none_or(|at| at > self.now) {
+        if let Some(hot) = self.hot.peek_at(namespace, identity, entry.location) {
+            if hot.expires_at().is_none_or(|at| at > self.now) {
                 let bytes = Bytes::copy_from_slice(hot.key());
-                scan.keys.push(ScannedKey { bytes, value_type: hot.value_type });
+                scan.keys.push(ScannedKey { bytes, value_type: hot.value_type() });
             }
             return;
         }
@@ -142,9 +141,10 @@ impl Shard {
                 .map(|(head, key, _)| (Bytes::copy_from_slice(key), head)),
             _ => Err(DecodeError::Checksum),
         };
-        let read_all = result.buffer.as_ref().is_some_and(|b| {
-            b.len() >= place.skip + entry.size.bytes_max() || b.len() > 128 << 10
-        });
+        let read_all = result
+            .buffer
+            .as_ref()
+            .is_some_and(|b| b.len() >= place.skip + entry.size.bytes_max() || b.len() > 128 << 10);
         self.give_back(result);
         let found = match decoded {
             Ok((bytes, head)) => {

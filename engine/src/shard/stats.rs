@@ -134,7 +134,7 @@ impl Shard {
         let user = self.log.user_bytes;
         let total = user + c.compaction_bytes_written;
         Stats {
-            index_entries: self.spaces.iter().map(super::Space::len).sum(),
+            index_entries: self.spaces.iter().map(crate::space::Space::len).sum(),
             index_bytes: self.index_bytes() as u64,
             hot_entries: self.hot.len() as u64,
             hot_bytes: self.hot.bytes() as u64,

@@ -1,8 +1,8 @@
 //! Keeps prewritten segments ready ahead of need, and says whether there is room to write.
 
+use super::Shard;
 use super::drive::Pending;
 use super::write::Room;
-use super::Shard;
 use crate::format::segment::{HEADER_BYTES, SegmentHead};
 use crate::io::{FileId, IoErrorKind, IoRequest, IoResult};
 use crate::log::{SegmentState, USER_STREAM};
@@ -82,8 +82,7 @@ impl Shard {
         let sealing = self.log.segments.count(SegmentState::Sealing) > 0;
         let capacity = self.log.segments.limit().min(self.log.segments.files()) as u64;
         // Past 92 % live, every byte won costs more than ten bytes copied.
-        let too_full =
-            self.log.segments.live_bytes() * 100 > capacity * segment_bytes * 92;
+        let too_full = self.log.segments.live_bytes() * 100 > capacity * segment_bytes * 92;
         sealing || (dead > 2 * segment_bytes && !too_full)
     }
 

@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::Shard;
 use super::read::Owner;
-use super::space::{LOST, SideEntry};
-use super::{Key, Shard};
 use crate::format::record::{self, Head, Kind, TouchRow};
-use crate::hot::HotEntry;
+use crate::hot::NewEntry;
 use crate::index::{Due, Entry, Expiry, SizeClass, touch_class_of, touch_quantum_secs};
+use crate::key::Key;
 use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM};
+use crate::space::{LOST, SideEntry};
 use crate::units::{Location, Lsn, Namespace, UnixMillis};
 
 /// Why a write was refused. Nothing has changed.
@@ -53,7 +54,7 @@ pub enum Room {
 /// Keys whose newest mutation is not on stable storage yet.
 #[derive(Default)]
 pub(super) struct Undurable {
-    newest: HashMap<u64, Lsn, crate::shard::key::WordHash>,
+    newest: HashMap<u64, Lsn, crate::key::WordHash>,
     order: VecDeque<(Lsn, u64)>,
 }
 
@@ -122,13 +123,17 @@ impl Shard {
             touch: 0,
         };
         self.set_entry(key, entry, old, aside);
-        self.hot.insert(
-            HotEntry::new(key.namespace, key.identity, key.bytes, value)
-                .typed(value_type)
-                .expiring(expires_at)
-                .stored(head.lsn, location),
-            entry.freq,
-        );
+        let written = NewEntry {
+            namespace: key.namespace,
+            identity: key.identity,
+            key: key.bytes,
+            value,
+            value_type,
+            expires_at,
+            lsn: head.lsn,
+            location,
+        };
+        self.hot.insert(&written, entry.freq);
         self.schedule(key.namespace, key.identity, expires_at);
         self.counters.puts += 1;
         Ok(head.lsn)
@@ -180,17 +185,17 @@ impl Shard {
         let Some(hot) = self.hot.peek(key.namespace, key.identity, key.bytes) else {
             return Err(Refused::NotResident);
         };
-        if hot.expires_at == expires_at {
+        let (value, value_type, old_at) = (hot.value(), hot.value_type(), hot.expires_at());
+        if old_at == expires_at {
             return Ok(self.barrier(key));
         }
-        if let (Owner::Key(entry), Some(old), Some(new)) = (owner, hot.expires_at, expires_at)
+        if let (Owner::Key(entry), Some(old), Some(new)) = (owner, old_at, expires_at)
             && old < new
             && let Due::At(old_s) = entry.expiry.due(now)
             && let Due::At(new_s) = Expiry::of(Some(new), now).due(now)
         {
             return self.touch(key, &entry, (old_s, new_s), new, now);
         }
-        let (value, value_type) = (hot.value.clone(), hot.value_type);
         self.put(key, value_type, &value, expires_at, now)
     }
 
@@ -319,7 +324,9 @@ impl Shard {
         } else {
             space.index.insert(key.identity, entry);
         }
-        self.log.segments.add_live(entry.location.split(segment_bytes).0, entry.size.bytes_max() as u64);
+        self.log
+            .segments
+            .add_live(entry.location.split(segment_bytes).0, entry.size.bytes_max() as u64);
         if let Some(old) = old {
             self.bury(&old);
         }

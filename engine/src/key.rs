@@ -4,7 +4,6 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use siphasher::sip::SipHasher13;
 
-use super::Shard;
 use crate::index::Identity;
 use crate::units::{KeyHash, Namespace};
 
@@ -73,12 +72,4 @@ pub(crate) fn hash(seed: &[u8; 16], bytes: &[u8]) -> KeyHash {
     let mut hasher = SipHasher13::new_with_key(seed);
     hasher.write(bytes);
     KeyHash(hasher.finish())
-}
-
-impl Shard {
-    /// Prepares a key for lookups and writes.
-    pub fn key<'a>(&self, namespace: Namespace, bytes: &'a [u8]) -> Key<'a> {
-        let identity = Identity::of(hash(&self.root.hash_seed, bytes));
-        Key { namespace, identity, bytes }
-    }
 }

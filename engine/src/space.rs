@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Key;
 use crate::index::{Entry, Identity, Index};
+use crate::key::Key;
 use crate::units::{Location, Lsn};
 
 /// Location of an entry whose newest version was lost to corruption.
@@ -78,8 +78,7 @@ impl Space {
             Some(entry) if entry.location == location => self.index.update(identity, change),
             _ => {
                 let mut side = self.side.values_mut();
-                let found =
-                    side.find(|s| s.identity == identity && s.entry.location == location);
+                let found = side.find(|s| s.identity == identity && s.entry.location == location);
                 found.map(|s| change(&mut s.entry)).is_some()
             }
         }
