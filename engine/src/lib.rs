@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod expiry;
+pub mod hot;
 pub mod index;
 pub mod io;
 pub mod units;
