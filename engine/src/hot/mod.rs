@@ -16,6 +16,12 @@ mod evict;
 mod queue;
 mod table;
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
 mod tests;
 
 pub use entry::{HotEntry, NewEntry};

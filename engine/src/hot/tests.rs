@@ -72,15 +72,31 @@ fn check(hot: &Hot, model: &BTreeMap<u64, Known>, note: &str) {
     }
 }
 
-/// Removes from the model what has gone with this identity, which stands for up to 12 keys here.
-fn forget(hot: &Hot, model: &mut BTreeMap<u64, Known>, evicted: Evicted, durable: Lsn, note: &str) {
-    model.retain(|number, known| {
-        let key = key(*number);
-        let gone = (key.0, key.1) == (evicted.namespace, evicted.identity)
-            && hot.peek(key.0, key.1, &key.2).is_none();
-        assert!(!gone || (known.pins == 0 && known.lsn <= durable), "{known:?}; {note}");
-        !gone
-    });
+/// Evicts, and removes from the model what has gone; returns how many.
+fn evict_both(
+    hot: &mut Hot,
+    model: &mut BTreeMap<u64, Known>,
+    budget: usize,
+    durable: Lsn,
+    note: &str,
+) -> usize {
+    let before = model.len();
+    // One call may stop early; four get through 600 entries.
+    for _ in 0..4 {
+        for evicted in hot.evict(budget, durable).collect::<Vec<_>>() {
+            // An identity stands for up to 12 keys here: find which of them has gone.
+            model.retain(|number, known| {
+                let key = key(*number);
+                let gone = (key.0, key.1) == (evicted.namespace, evicted.identity)
+                    && hot.peek(key.0, key.1, &key.2).is_none();
+                assert!(!gone || (known.pins == 0 && known.lsn <= durable), "{known:?}; {note}");
+                !gone
+            });
+        }
+    }
+    let evictable = model.values().any(|known| known.pins == 0 && known.lsn <= durable);
+    assert!(hot.bytes() <= budget || !evictable, "above budget; {note}");
+    before - model.len()
 }
 
 #[test]
@@ -124,11 +140,15 @@ fn behaves_as_a_map_that_forgets_only_what_it_may() {
                 }
                 7 if random.below(4) == 0 => {
                     assert_eq!(hot.pin(namespace, identity, bytes), known.is_some(), "{note}");
-                    known.map(|known| known.pins += 1);
+                    if let Some(known) = known {
+                        known.pins += 1;
+                    }
                 }
                 7 => {
                     hot.unpin(namespace, identity, bytes);
-                    known.map(|known| known.pins = known.pins.saturating_sub(1));
+                    if let Some(known) = known {
+                        known.pins = known.pins.saturating_sub(1);
+                    }
                 }
                 8 => {
                     let found = hot.get(namespace, identity, bytes).map(HotEntry::value);
@@ -137,16 +157,7 @@ fn behaves_as_a_map_that_forgets_only_what_it_may() {
                 _ => {
                     let durable = Lsn(step.saturating_sub(random.below(2_000)));
                     let budget = 20_000 + random.below(100_000) as usize;
-                    let before = model.len();
-                    // One call may stop early; four get through 600 entries.
-                    for _ in 0..4 {
-                        for evicted in hot.evict(budget, durable).collect::<Vec<_>>() {
-                            forget(&hot, &mut model, evicted, durable, &note);
-                        }
-                    }
-                    forgotten += before - model.len();
-                    let evictable = model.values().any(|k| k.pins == 0 && k.lsn <= durable);
-                    assert!(hot.bytes() <= budget || !evictable, "above budget; {note}");
+                    forgotten += evict_both(&mut hot, &mut model, budget, durable, &note);
                 }
             }
             if step % 1_000 == 0 {
