@@ -91,6 +91,61 @@ fn longest_common(runs: &[Pauses]) -> Duration {
     runs.first().into_iter().flat_map(BTreeMap::keys).filter_map(in_all).max().unwrap_or_default()
 }
 
+/// Times reads and updates of single entries.
+fn lookups(index: &mut Index, entries: u64) {
+    let mut found = 0u64;
+    let hit = per_operation(entries, || {
+        for n in 0..entries {
+            // Dependent on the last result, so that lookups do not overlap: cold latency.
+            let n = (n.wrapping_mul(0x9E37_79B9) + found) % entries;
+            found += u64::from(index.get(identity(n)).is_some());
+        }
+    });
+    assert_eq!(found, entries, "every entry is found");
+    let independent = per_operation(entries, || {
+        for n in 0..entries {
+            black_box(index.get(identity(n.wrapping_mul(0x9E37_79B9) % entries)));
+        }
+    });
+    let miss = per_operation(entries, || {
+        for n in 0..entries {
+            black_box(index.get(identity(n + entries)));
+        }
+    });
+    println!("get: cold hit {hit:.0} ns, independent hits {independent:.0} ns, miss {miss:.0} ns");
+    let update = per_operation(entries, || {
+        for n in 0..entries {
+            index.update(identity(n), |entry| entry.freq = 1);
+        }
+    });
+    println!("update {update:.0} ns");
+}
+
+/// Times visits and scans.
+fn walks(index: &Index) {
+    let page = per_operation(index.pages() as u64, || {
+        index.for_each(|identity, entry| {
+            black_box((identity, entry));
+        });
+    });
+    println!("visit_page {:.1} us", page / 1000.0);
+    let sweep = per_operation(index.pages() as u64, || {
+        let now = UnixMillis(1_790_000_000_000);
+        for page in 0..index.pages() {
+            index.visit_due(page, now.0 / 1000 + 30, now, |identity, entry| {
+                black_box((identity, entry));
+            });
+        }
+    });
+    println!("visit_due, nothing due {:.1} us", sweep / 1000.0);
+    let scan = per_operation(1000, || {
+        for n in 0..1000 {
+            black_box(index.scan(identity(n).x(), 10));
+        }
+    });
+    println!("scan of 10 {:.1} us", scan / 1000.0);
+}
+
 fn main() {
     let entries: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
     let before = resident_bytes();
@@ -118,54 +173,8 @@ fn main() {
         "this machine: {:.0} ns for a random read of as much RAM",
         memory_latency_ns(resident)
     );
-
-    let mut found = 0u64;
-    let hit = per_operation(entries, || {
-        for n in 0..entries {
-            // Dependent on the last result, so that lookups do not overlap: cold latency.
-            let n = (n.wrapping_mul(0x9E37_79B9) + found) % entries;
-            found += u64::from(index.get(identity(n)).is_some());
-        }
-    });
-    assert_eq!(found, entries, "every entry is found");
-    let independent = per_operation(entries, || {
-        for n in 0..entries {
-            black_box(index.get(identity(n.wrapping_mul(0x9E37_79B9) % entries)));
-        }
-    });
-    let miss = per_operation(entries, || {
-        for n in 0..entries {
-            black_box(index.get(identity(n + entries)));
-        }
-    });
-    println!("get: cold hit {hit:.0} ns, independent hits {independent:.0} ns, miss {miss:.0} ns");
-    let update = per_operation(entries, || {
-        for n in 0..entries {
-            index.update(identity(n), |entry| entry.freq = 1);
-        }
-    });
-    println!("update {update:.0} ns");
-    let page = per_operation(index.pages() as u64, || {
-        index.for_each(|identity, entry| {
-            black_box((identity, entry));
-        });
-    });
-    println!("visit_page {:.1} us", page / 1000.0);
-    let sweep = per_operation(index.pages() as u64, || {
-        let now = UnixMillis(1_790_000_000_000);
-        for page in 0..index.pages() {
-            index.visit_due(page, now.0 / 1000 + 30, now, |identity, entry| {
-                black_box((identity, entry));
-            });
-        }
-    });
-    println!("visit_due, nothing due {:.1} us", sweep / 1000.0);
-    let scan = per_operation(1000, || {
-        for n in 0..1000 {
-            black_box(index.scan(identity(n).x(), 10));
-        }
-    });
-    println!("scan of 10 {:.1} us", scan / 1000.0);
+    lookups(&mut index, entries);
+    walks(&index);
 
     drop(index);
     let mut index = Index::with_capacity(usize::try_from(entries).unwrap_or(usize::MAX));
