@@ -85,12 +85,16 @@ impl Shard {
 
     /// Free slots below which compaction works.
     fn low_water(&self) -> usize {
-        (supply::RESERVE + 2).max(self.log.segments.limit() / 16)
+        let usual = (supply::RESERVE + 2).max(self.log.segments.limit() / 16);
+        usual.max(self.supply.needed + 1)
     }
 
-    /// Writers are waiting for space: what pins segments is a checkpoint too old.
-    pub(super) fn compaction_pressure(&mut self) {
-        if !self.compaction.is_active() {
+    /// Writers wait until `needed` segments are available: compaction goes on until then. What pins
+    /// segments, if there is no victim, is a checkpoint too old.
+    pub(super) fn compaction_pressure(&mut self, needed: usize) {
+        self.supply.needed = needed;
+        let behind = self.root.older.start_seq.0 + 1 < self.log.unapplied_seq().0;
+        if behind && !self.compaction.is_active() {
             self.checkpointing.want();
         }
     }
@@ -120,9 +124,13 @@ impl Shard {
             }
         }
         if self.closing || self.log.segments.available() >= self.low_water() {
+            self.supply.needed = 0;
             return;
         }
-        let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else { return };
+        let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else {
+            self.supply.needed = 0;
+            return;
+        };
         self.counters.compactions += 1;
         self.compaction = Job::Footer(victim);
         let offset = self.root.segment_bytes as usize - 4096;
@@ -238,7 +246,6 @@ impl Shard {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.compaction = Job::Drain(copy.victim);
         self.drain(copy.victim);
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Supply {
     no_space_until: Option<UnixMillis>,
     /// Ready segments that a waiting writer needs.
     wanted: usize,
+    /// Available segments that a waiting writer needs.
+    pub(super) needed: usize,
 }
 
 impl Shard {
@@ -43,7 +45,8 @@ impl Shard {
         }
         let left = self.log.stream(USER_STREAM).bytes_left(self.root.segment_bytes);
         // Padding, rows and batch headers at worst double small records; they are in the 128.
-        let wanted = bytes + 16 * 1024;
+        let slack = (self.root.segment_bytes as usize / 8).min(16 << 10);
+        let wanted = bytes + slack;
         if wanted <= left {
             return Room::Yes;
         }
@@ -53,7 +56,7 @@ impl Shard {
         let segments = &self.log.segments;
         if segments.available() < needed + reserve || self.out_of_files(needed + reserve) {
             let reclaimable = self.reclaimable();
-            self.compaction_pressure();
+            self.compaction_pressure(needed + reserve);
             return if reclaimable { Room::Wait } else { Room::Full };
         }
         if segments.ready() > needed {
