@@ -52,6 +52,7 @@ const _: () = assert!(TOUCH_AT + 3 == 80, "an entry is 32 + 80 bits");
 #[expect(clippy::cast_possible_truncation, reason = "fields are cut out by width")]
 impl Packed {
     /// Packs `entry`. Panics if a field exceeds its bits.
+    #[expect(clippy::many_single_char_names, reason = "the bytes of a word, in order")]
     pub(super) fn new(x: u64, entry: Entry) -> Packed {
         assert!(entry.location.0 >> Location::BITS == 0, "location exceeds 36 bits");
         assert!(entry.freq <= FREQ_MAX && entry.touch <= TOUCH_CLASS_MAX, "freq or touch too wide");
@@ -66,6 +67,7 @@ impl Packed {
     }
 
     /// The `x` that it was packed with.
+    #[expect(clippy::many_single_char_names, reason = "the bytes of a word, in order")]
     pub(super) fn x(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.rest;
         let high = (u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> X_HIGH_AT) & 0x3F;
@@ -73,6 +75,7 @@ impl Packed {
     }
 
     /// The entry that it was packed from.
+    #[expect(clippy::many_single_char_names, reason = "the bytes of a word, in order")]
     pub(super) fn entry(&self) -> Entry {
         let [a, b, c, d, e, f, g, h, i, j] = self.rest;
         let rest = u128::from_le_bytes([a, b, c, d, e, f, g, h, i, j, 0, 0, 0, 0, 0, 0]);

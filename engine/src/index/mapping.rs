@@ -65,7 +65,6 @@ impl Mapping {
     }
 
     /// The page of `x`; there must be pages.
-    #[expect(clippy::cast_possible_truncation, reason = "fewer than 2^26 pages")]
     pub(super) fn page_of(&self, x: u64) -> usize {
         let page = (x * self.old) >> X_BITS;
         if page < self.frontier { page as usize } else { ((x * self.new) >> X_BITS) as usize }

@@ -72,6 +72,7 @@ pub(super) struct Page {
 }
 
 impl Page {
+    #[expect(clippy::large_stack_arrays, reason = "64 KiB, on their way to the heap")]
     pub(super) fn new() -> Page {
         Page { buckets: Box::new([Bucket::EMPTY; BUCKETS]), live: 0 }
     }

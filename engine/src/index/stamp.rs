@@ -47,7 +47,6 @@ impl Expiry {
     pub const FAR: Expiry = Expiry(1);
 
     /// Encodes an absolute expiry; one more than 64 days ago is kept as 64 days ago.
-    #[expect(clippy::cast_possible_truncation, reason = "MODULUS + 1 fits 25 bits")]
     pub fn of(expires_at: Option<UnixMillis>, now: UnixMillis) -> Expiry {
         let Some(expires_at) = expires_at else { return Expiry::NONE };
         let now_secs = now.0 / 1000;
