@@ -230,4 +230,10 @@ impl Sweep {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
 mod tests;

@@ -61,6 +61,12 @@ pub fn decode_row(row: [u8; ROW_BYTES]) -> Option<(Identity, Entry)> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
 mod tests {
     use super::*;
     use crate::units::KeyHash;
@@ -77,7 +83,7 @@ mod tests {
         };
         let identity = Identity::of(KeyHash(0x0123_4567_89AB_CDEF));
         let row = encode_row(identity, entry);
-        assert_eq!(identity.x(), 0x48_D159_E2, "0x0123456789ABCDEF >> 26");
+        assert_eq!(identity.x(), 0x48D1_59E2, "0x0123456789ABCDEF >> 26");
         let value = u128::from_le_bytes(row);
         assert_eq!(value >> 118, 5);
         assert_eq!(value >> 116 & 3, 2);
