@@ -52,7 +52,6 @@ const _: () = assert!(TOUCH_AT + 3 == 80, "an entry is 32 + 80 bits");
 #[expect(clippy::cast_possible_truncation, reason = "fields are cut out by width")]
 impl Packed {
     /// Packs `entry`. Panics if a field exceeds its bits.
-    #[expect(clippy::many_single_char_names, reason = "the bytes of a word, in order")]
     pub(super) fn new(x: u64, entry: Entry) -> Packed {
         assert!(entry.location.0 >> Location::BITS == 0, "location exceeds 36 bits");
         assert!(entry.freq <= FREQ_MAX && entry.touch <= TOUCH_CLASS_MAX, "freq or touch too wide");
@@ -68,7 +67,6 @@ impl Packed {
     }
 
     /// The `x` that it was packed with.
-    #[expect(clippy::many_single_char_names, reason = "the bytes of a word, in order")]
     pub(super) fn x(&self) -> u64 {
         let mut low = [0; 8];
         low.copy_from_slice(&self.rest[..8]);
@@ -86,7 +84,6 @@ impl Packed {
     }
 
     /// The entry that it was packed from.
-    #[expect(clippy::many_single_char_names, reason = "the bytes of a word, in order")]
     pub(super) fn entry(&self) -> Entry {
         let mut wide = [0; 16];
         wide[..10].copy_from_slice(&self.rest);

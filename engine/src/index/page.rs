@@ -78,7 +78,6 @@ pub(super) struct Page {
 }
 
 impl Page {
-    #[expect(clippy::large_stack_arrays, reason = "64 KiB, on their way to the heap")]
     pub(super) fn new() -> Page {
         let buckets = vec![Bucket::EMPTY; BUCKETS].into_boxed_slice().try_into();
         let Ok(buckets) = buckets else { unreachable!("exactly {BUCKETS}") };
