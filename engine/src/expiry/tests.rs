@@ -39,7 +39,7 @@ fn everything_taken_comes_out_in_order_and_never_early() {
                 );
                 let taken = wheel.schedule(UnixMillis(due), UnixMillis(now), who.0, who.1);
                 if due <= now + wheel.window_ms() {
-                    assert!(taken, "due in {} ms; {}", due as i64 - now as i64, replay(seed));
+                    assert!(taken, "due in {} ms; {}", due.saturating_sub(now), replay(seed));
                 } else if due > latest + wheel.window_ms() + 2 * TICK_MS {
                     assert!(!taken, "due in {} ms; {}", due - now, replay(seed));
                 }

@@ -75,7 +75,7 @@ mod tests {
     fn golden_row() {
         let Some(expiry) = Expiry::from_bits(0x155_5555) else { unreachable!("25 bits") };
         let entry = Entry {
-            location: Location(0x9_8765_4321),
+            location: Location(0x0009_8765_4321),
             size: SizeClass::of(1024),
             expiry,
             freq: 2,
