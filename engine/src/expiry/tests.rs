@@ -60,8 +60,11 @@ fn everything_taken_comes_out_in_order_and_never_early() {
                 assert!(next.0 <= *first && next.0 + TICK_MS > *first, "{}", replay(seed));
             }
             // Now and then the shard is busy and takes only some of what is due.
-            let limit =
-                if random(&mut state) % 4 == 0 { random(&mut state) % 10 } else { u64::MAX };
+            let limit = if random(&mut state).is_multiple_of(4) {
+                random(&mut state) % 10
+            } else {
+                u64::MAX
+            };
             let mut taken = 0;
             while taken < limit
                 && let Some((namespace, identity, due)) = wheel.due(UnixMillis(now))
