@@ -112,12 +112,13 @@ impl Shard {
         for _ in 0..SWEEP_PAGES_MAX {
             let Some((number, page)) = self.sweep.next(now, spaces.len(), pages) else { break };
             let namespace = Namespace(number as u16);
+            let until_secs = now.plus(wheel.window_ms()).0 / 1000;
             let mut visit = |identity, entry: crate::index::Entry| {
                 if let Due::At(seconds) = entry.expiry.due(now) {
                     wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
                 }
             };
-            spaces[number].index.visit_page(page, &mut visit);
+            spaces[number].index.visit_due(page, until_secs, now, &mut visit);
             if page == 0 {
                 spaces[number].side.values().for_each(|side| visit(side.identity, side.entry));
             }
