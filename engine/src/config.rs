@@ -26,7 +26,7 @@ pub struct Config {
     /// Size of a segment file; a power of two of at least 16 KiB. Fixed when a store is created: an
     /// existing store keeps its own.
     pub segment_bytes: u32,
-    /// Most bytes that segment files may take together; at least 8 segments.
+    /// Most bytes that segment files may take together; at least [`Config::SEGMENTS_MIN`] segments.
     pub disk_bytes_max: u64,
     /// Most bytes of RAM: index, hot set, buffers and the rest of the process.
     pub memory_bytes_max: u64,
@@ -78,7 +78,7 @@ pub struct ConfigError {
 impl Config {
     /// Fewest segments a store can work with: the open ones of every stream, a reserve for
     /// deletes and compaction, and some to compact.
-    pub const SEGMENTS_MIN: u64 = 12;
+    pub const SEGMENTS_MIN: u64 = 16;
 
     /// Checks every value and the relations between them.
     ///
