@@ -238,7 +238,6 @@ impl Shard {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.compaction = Job::Drain(copy.victim);
         self.drain(copy.victim);
     }
 

@@ -242,12 +242,19 @@ impl Model {
         Ok(())
     }
 
-    /// After a crash: finds the prefix of the log that explains everything `seen`, and makes it
-    /// the state. Returns its LSN.
+    /// After a crash: finds the longest prefix of the log up to `appended`, which the engine goes on
+    /// from, that explains everything `seen`, and makes it the state. Returns its LSN.
     ///
     /// # Errors
     /// When no prefix that holds all that was promised explains what was seen.
-    pub fn recovered(&mut self, seen: &BTreeMap<ModelKey, (Seen, UnixMillis)>) -> Result<Lsn, String> {
+    pub fn recovered(
+        &mut self,
+        seen: &BTreeMap<ModelKey, (Seen, UnixMillis)>,
+        appended: Lsn,
+    ) -> Result<Lsn, String> {
+        if appended < self.floor && !self.lossy {
+            return Err(format!("goes on from {appended}, {} was promised", self.floor));
+        }
         let mut state = self.base.clone();
         add_grace(&mut state);
         let mut best = None;
@@ -260,7 +267,8 @@ impl Model {
             let mut candidate = state.clone();
             add_grace(&mut candidate);
             match self.contradiction(&candidate, seen) {
-                None => best = Some((end, candidate)),
+                None if end <= appended || self.lossy => best = Some((end, candidate)),
+                None => {}
                 Some(reason) => {
                     let _ = write!(reasons, "\n  log up to {end}: {reason}");
                 }
@@ -413,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_recovery_shows_a_prefix_that_holds_what_was_promised() {
-        let try_it = |a, b| model().recovered(&[(key("a"), a), (key("b"), b)].into());
+        let try_it = |a, b| model().recovered(&[(key("a"), a), (key("b"), b)].into(), Lsn(9));
         assert_eq!(try_it(found("1", 1), absent()), Ok(Lsn(1)));
         assert_eq!(try_it(found("1", 1), found("1", 2)), Ok(Lsn(2)));
         assert_eq!(try_it(found("2", 3), found("1", 2)), Ok(Lsn(3)));
@@ -431,9 +439,9 @@ mod tests {
         model.commit(Lsn(3)).unwrap();
         assert_eq!(model.barrier(&key("a")), Lsn(3));
         let seen = |a, b| [(key("a"), a), (key("b"), b)].into();
-        assert!(model.clone().recovered(&seen(found("1", 1), absent())).is_err());
-        assert_eq!(model.clone().recovered(&seen(absent(), absent())), Ok(Lsn(0)));
-        assert_eq!(model.recovered(&seen(found("1", 1), found("1", 2))), Ok(Lsn(3)));
+        assert!(model.clone().recovered(&seen(found("1", 1), absent()), Lsn(9)).is_err());
+        assert_eq!(model.clone().recovered(&seen(absent(), absent()), Lsn(9)), Ok(Lsn(0)));
+        assert_eq!(model.recovered(&seen(found("1", 1), found("1", 2)), Lsn(9)), Ok(Lsn(3)));
     }
 
     #[test]
@@ -459,7 +467,7 @@ mod tests {
         assert!(model.observe(&key("a"), &Seen::Absent, now).is_err());
         let recovered = |ms| {
             let seen = [(key("a"), (seen(ms), now))].into();
-            model.clone().recovered(&seen)
+            model.clone().recovered(&seen, Lsn(9))
         };
         assert!(recovered(10_499).is_err() && recovered(43_001).is_err());
         assert!(recovered(10_500).is_ok() && recovered(43_000).is_ok());

@@ -55,6 +55,12 @@ fn attempt(program: &Program) -> Result<Outcome, String> {
     }
 }
 
+/// The first words of a message, without its numbers: what makes two failures alike.
+fn kind_of(message: &str) -> String {
+    let text = message.split_once(": ").filter(|_| message.starts_with("at ")).map_or(message, |m| m.1);
+    text.chars().filter(|c| !c.is_ascii_digit()).take(50).collect()
+}
+
 fn report(program: &Program, message: &str, shorten: bool) {
     let (seed, profile) = (program.seed, program.profile.name());
     println!("FAILED seed {seed} profile {profile} version {}", env!("CARGO_PKG_VERSION"));
@@ -66,7 +72,9 @@ fn report(program: &Program, message: &str, shorten: bool) {
     if !shorten {
         return;
     }
-    let short = shrink(program, SHRINK_BUDGET, |candidate| attempt(candidate).is_err());
+    let kind = kind_of(message);
+    let same = |message: String| kind_of(&message) == kind;
+    let short = shrink(program, SHRINK_BUDGET, |candidate| attempt(candidate).is_err_and(same));
     println!(
         "shortest program found: segments of {} bytes, blocks of {}, {:?}",
         short.segment_bytes, short.block_bytes, short.setup
