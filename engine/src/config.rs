@@ -46,6 +46,9 @@ pub struct Config {
     /// Start even when both checkpoints are unusable and tombstones may have been dropped, so that
     /// deleted keys may come back.
     pub rebuild_may_resurrect: bool,
+    /// What only simulations change.
+    #[cfg(feature = "sim")]
+    pub sim: crate::sim::SimConfig,
 }
 
 impl Default for Config {
@@ -61,6 +64,8 @@ impl Default for Config {
             segments_ahead: 3,
             hash_seed: [0; 16],
             rebuild_may_resurrect: false,
+            #[cfg(feature = "sim")]
+            sim: crate::sim::SimConfig::default(),
         }
     }
 }

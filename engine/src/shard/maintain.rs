@@ -154,6 +154,10 @@ impl Shard {
 
     /// Bytes that the hot set may take now.
     fn hot_budget(&self) -> usize {
+        #[cfg(feature = "sim")]
+        if let Some(bytes) = self.config.sim.hot_bytes {
+            return bytes;
+        }
         let index = self.index_bytes();
         let free = self.hot_budget.saturating_sub(index + OVERHEAD_BYTES);
         free.max(4 << 20)
@@ -167,6 +171,13 @@ impl Shard {
     pub fn set_memory_budget(&mut self, bytes: u64) {
         self.config.memory_bytes_max = bytes;
         self.hot_budget = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    /// Keeps at most this many bytes of values in RAM, whatever the budget says.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_hot_bytes(&mut self, bytes: usize) {
+        self.config.sim.hot_bytes = Some(bytes);
+        self.balance();
     }
 
     /// Tells the shard the process's resident set, so that what it cannot count itself
