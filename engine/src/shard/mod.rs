@@ -105,6 +105,8 @@ pub struct Shard {
     supply: supply::Supply,
     compaction: compaction::Job,
     checkpointing: checkpointing::Job,
+    /// The last batch that a later one proves durable, and when a user batch was last written.
+    confirmed: (Lsn, UnixMillis),
     flush_wanted: bool,
     poisoned: bool,
     closing: bool,

@@ -98,6 +98,7 @@ impl Shard {
             supply: supply::Supply::default(),
             compaction: compaction::Job::default(),
             checkpointing,
+            confirmed: (recovered.appended_lsn, now),
             flush_wanted: false,
             poisoned: false,
             closing: false,
