@@ -83,15 +83,20 @@ impl Shard {
         }
     }
 
-    /// Free slots below which compaction works.
+    /// Segments at hand below which compaction works.
     fn low_water(&self) -> usize {
-        (supply::RESERVE + 2).max(self.log.segments.limit() / 16)
+        let usual = (supply::RESERVE + 2).max(self.log.segments.limit() / 16);
+        usual.max(self.supply.goal)
     }
 
-    /// Writers are waiting for space: what pins segments is a checkpoint too old.
-    pub(super) fn compaction_pressure(&mut self) {
-        if !self.compaction.is_active() {
+    /// Writers are waiting for space: compacts, and if what pins segments is that the checkpoints
+    /// are too old, takes a new one.
+    pub(super) fn press_on(&mut self) {
+        self.compact();
+        let newest_possible = BatchSeq(self.log.unapplied_seq().0 - 1);
+        if !self.compaction.is_active() && self.root.older.start_seq < newest_possible {
             self.checkpointing.want();
+            self.checkpoint();
         }
     }
 
@@ -110,7 +115,7 @@ impl Shard {
 
     fn choose_victim(&mut self) {
         let horizon = self.horizon();
-        let low = self.log.segments.available() < self.low_water();
+        let low = self.segments_at_hand() < self.low_water();
         if std::mem::take(&mut self.log.segments.maybe_dead) || low {
             let all = self.log.segments.iter();
             let dead = all.filter(|(_, segment)| compact::is_dead(segment, &horizon));
@@ -119,7 +124,11 @@ impl Shard {
                 self.log.segments.release(id);
             }
         }
-        if self.closing || self.log.segments.available() >= self.low_water() {
+        if self.segments_at_hand() >= self.low_water() {
+            self.supply.goal = 0;
+            return;
+        }
+        if self.closing {
             return;
         }
         let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else { return };
