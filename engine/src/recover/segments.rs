@@ -288,6 +288,8 @@ fn seal(
     scanned: &Scanned,
 ) -> Result<(), OpenError> {
     let file = FileId::Segment(source.segment);
+    // The batches first, so that the footer never names what a power cut then takes.
+    disk.sync(file)?;
     let mut header = vec![0; HEADER_BYTES as usize];
     let head = SegmentHead {
         store_id: root.store_id,
