@@ -16,7 +16,7 @@ use crate::index::{Due, Entry};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
 use crate::key::unpack;
 use crate::log::{Append, Batch, Moved, NO_KEY_MARK, SURVIVOR_STREAMS, SegmentState};
-use crate::units::{BatchSeq, Location, SegmentId};
+use crate::units::{BatchSeq, Location, Lsn, SegmentId};
 
 /// Bytes of the victim read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -53,6 +53,15 @@ pub(super) enum Job {
     Copy(Box<Copy>, bool),
     /// All rows are done; the last copies are on their way to stable storage.
     Drain(SegmentId),
+}
+
+/// What compaction has tried since it last gained something.
+#[derive(Default)]
+pub(super) struct Effort {
+    appended: Lsn,
+    live_bytes: u64,
+    at_hand: usize,
+    victims: usize,
 }
 
 impl Job {
@@ -128,7 +137,7 @@ impl Shard {
             self.supply.goal = 0;
             return;
         }
-        if self.closing {
+        if self.closing || !self.worth_another_victim() {
             return;
         }
         let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else { return };
@@ -136,6 +145,20 @@ impl Shard {
         self.compaction = Job::Footer(victim);
         let offset = self.root.segment_bytes as usize - 4096;
         self.read_victim(victim, offset, 4096, Step::Trailer);
+    }
+
+    /// Whether compaction gains anything. Large records may fill their segments so badly that
+    /// moving them wins none, and an idle store would wear its disk out with trying: once every
+    /// segment has had its turn in vain, it stops until something is written or dies.
+    fn worth_another_victim(&mut self) -> bool {
+        let (appended, live) = (self.log.appended_lsn(), self.log.segments.live_bytes());
+        let at_hand = self.segments_at_hand();
+        let effort = &mut self.effort;
+        if (effort.appended, effort.live_bytes) != (appended, live) || at_hand > effort.at_hand {
+            *effort = Effort { appended, live_bytes: live, at_hand, victims: 0 };
+        }
+        effort.victims += 1;
+        effort.victims <= self.log.segments.count(SegmentState::Sealed)
     }
 
     fn read_victim(&mut self, victim: SegmentId, offset: usize, bytes: usize, step: Step) {

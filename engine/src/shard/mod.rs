@@ -104,6 +104,7 @@ pub struct Shard {
     events: VecDeque<Event>,
     supply: supply::Supply,
     compaction: compaction::Job,
+    effort: compaction::Effort,
     checkpointing: checkpointing::Job,
     flush_wanted: bool,
     poisoned: bool,

@@ -97,6 +97,7 @@ impl Shard {
             events: VecDeque::new(),
             supply: supply::Supply::default(),
             compaction: compaction::Job::default(),
+            effort: compaction::Effort::default(),
             checkpointing,
             flush_wanted: false,
             poisoned: false,

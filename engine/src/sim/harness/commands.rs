@@ -234,7 +234,12 @@ impl World {
         let expires_at = ttl_ms.map(|ms| self.now().plus(ms));
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
-        let lsn = shard.put(&key, value_type, &value.0, expires_at, wall)?;
+        let large = name.1.len() + bytes > shard.value_bytes_max() - 1024;
+        let lsn = match shard.put(&key, value_type, &value.0, expires_at, wall) {
+            // Nothing has changed; a server answers with an error and goes on.
+            Err(Refused::TooLarge { .. }) if large => return Ok(()),
+            other => other?,
+        };
         self.watch_put(&name);
         self.model.apply(Change::Put { key: name, value, value_type, expires_at }, Some(lsn))?;
         Ok(())
