@@ -82,11 +82,11 @@ impl Source {
             match footer_rows(disk, root, &trailer) {
                 Some(rows) => return Ok(Cursor::new(self.segment, rows, Scanned::default())),
                 None => {
-                    tracing::error!(segment = self.segment.0, "a footer is damaged; scanning");
+                    // Perhaps only cut off while it was written: what counts is the batches.
+                    tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
                     let end = Some(trailer.data_end);
                     let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
                     self.adopt(scanned);
-                    self.damages += 1;
                 }
             }
         }
