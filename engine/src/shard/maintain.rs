@@ -52,7 +52,7 @@ impl Shard {
         self.balance();
     }
 
-    fn jobs_active(&self) -> bool {
+    pub(super) fn jobs_active(&self) -> bool {
         self.compaction.is_active() || self.checkpointing.is_active()
     }
 

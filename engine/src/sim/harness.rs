@@ -347,6 +347,13 @@ impl World {
             return Err(format!("acked {acked}, durable {durable}, appended {appended}"));
         }
         self.model.promise(durable);
+        let unreadable = self.plan.read_error + self.plan.bad_sector > 0;
+        if self.profile != Profile::Beyond && !unreadable {
+            let corrupt = self.shard().stats().corrupt_records;
+            if corrupt > 0 {
+                return Err(format!("{corrupt} records reported corrupt without a fault"));
+            }
+        }
         Ok(())
     }
 

@@ -15,11 +15,27 @@ use crate::units::{Lsn, UnixMillis};
 /// Namespace and bytes of a key.
 pub type ModelKey = (u16, Rc<[u8]>);
 
+/// A value; messages show its length and checksum only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value(pub Rc<[u8]>);
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}B/{:08x}", self.0.len(), crc32fast::hash(&self.0))
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Value {
+        Value(bytes.into())
+    }
+}
+
 /// What the client knows of a key that it has set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Live {
     /// The bytes set.
-    pub value: Rc<[u8]>,
+    pub value: Value,
     /// The type set with them.
     pub value_type: u8,
     /// It must be there before this.
@@ -42,7 +58,7 @@ pub enum Change {
         /// The key.
         key: ModelKey,
         /// The bytes.
-        value: Rc<[u8]>,
+        value: Value,
         /// Their type.
         value_type: u8,
         /// When it expires.
@@ -68,7 +84,7 @@ pub enum Seen {
     /// A value.
     Found {
         /// Its bytes.
-        value: Rc<[u8]>,
+        value: Value,
         /// Its type.
         value_type: u8,
         /// Its expiry.
@@ -448,7 +464,7 @@ mod tests {
     fn touches_may_live_a_quantum_longer_after_a_recovery_but_never_shorter() {
         let mut model = Model::new(false);
         let at = UnixMillis(10_500);
-        let value: Rc<[u8]> = b"v".as_slice().into();
+        let value: Value = b"v".as_slice().into();
         let expires_at = Some(UnixMillis(5_000));
         let put = Change::Put { key: key("a"), value: value.clone(), value_type: 0, expires_at };
         model.apply(put, Some(Lsn(1))).unwrap();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{PATIENCE, World};
 use crate::shard::{Event, LoadError, Lookup, ScannedKey, Ticket};
 use crate::sim::faults::Profile;
-use crate::sim::model::{ModelKey, Seen};
+use crate::sim::model::{ModelKey, Seen, Value};
 use crate::units::{Lsn, Namespace, UnixMillis};
 
 /// A scan under way, with what it must and what it may find.
@@ -179,7 +179,7 @@ impl World {
                 Lookup::Lost => Some(Seen::Lost),
                 Lookup::Absent { .. } => Some(Seen::Absent),
                 Lookup::Found(found) => Some(Seen::Found {
-                    value: Rc::from(&found.value[..]),
+                    value: Value::from(&found.value[..]),
                     value_type: found.value_type,
                     expires_at: found.expires_at,
                     lsn: found.lsn,
