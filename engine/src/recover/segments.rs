@@ -76,7 +76,7 @@ impl Source {
     pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
         if let Some(trailer) = self.trailer {
             match footer_rows(disk, root, &trailer) {
-                Some(rows) => return Ok(Cursor::new(self.segment, rows, Scanned::default())),
+                Some(rows) => return Cursor::new(self.segment, rows, Scanned::default()),
                 None => {
                     // Perhaps only cut off while it was written: what counts is the batches.
                     tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");

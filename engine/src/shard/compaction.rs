@@ -140,10 +140,7 @@ impl Shard {
         if self.closing || !self.worth_another_victim() {
             return;
         }
-        let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else {
-            self.supply.needed = 0;
-            return;
-        };
+        let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else { return };
         self.counters.compactions += 1;
         self.compaction = Job::Footer(victim);
         let offset = self.root.segment_bytes as usize - 4096;
