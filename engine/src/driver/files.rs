@@ -87,7 +87,7 @@ fn carry_out(store: &Store, id: IoId, job: &Job, stop: &AtomicBool) -> Posted {
         tracing::debug!(?job, %error, "file operation failed");
     }
     let outcome = outcome.map_err(|error| classify(&error));
-    Posted { id, result: IoResult { buffer: None, outcome }, stale }
+    Posted { id, result: IoResult { buffer: None, outcome, micros: 0 }, stale }
 }
 
 /// Makes `file` exist with exactly `bytes` bytes, all of them written.

@@ -103,7 +103,7 @@ impl Front {
 
     /// Completes a request at once; through the mailbox, so that the owner is woken for it.
     fn refuse(&self, id: IoId, buffer: Option<Buffer>, error: IoError) {
-        let result = IoResult { buffer, outcome: Err(error) };
+        let result = IoResult { buffer, outcome: Err(error), micros: 0 };
         self.mailbox.post(Posted { id, result, stale: None });
     }
 

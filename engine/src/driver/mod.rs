@@ -6,11 +6,13 @@
 //! Invariant: every request that was started completes exactly once, unless the driver is dropped.
 
 mod clock;
+mod embed;
 mod error;
 mod files;
 mod front;
 mod mailbox;
 mod probe;
+mod process;
 mod store;
 mod table;
 #[cfg(test)]
@@ -25,7 +27,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::clock::{monotonic_us, now};
+pub use self::embed::drive;
 pub use self::error::OpenError;
+pub use self::process::{random_seed, rss_bytes};
 use self::store::Store;
 use self::threads::ThreadsDisk;
 use self::uring::UringDisk;
@@ -36,9 +40,9 @@ pub const SMALL_BUFFER_BYTES: usize = 16 << 10;
 /// How many small buffers are registered.
 pub const SMALL_BUFFERS: usize = 128;
 /// Size of the large registered buffers, in bytes: for batches and scans.
-pub const LARGE_BUFFER_BYTES: usize = 512 << 10;
+pub const LARGE_BUFFER_BYTES: usize = 256 << 10;
 /// How many large buffers are registered.
-pub const LARGE_BUFFERS: usize = 8;
+pub const LARGE_BUFFERS: usize = 16;
 
 /// A disk of the operating system. It may be moved to another thread at any time, also with
 /// requests in flight.
