@@ -92,11 +92,11 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fail = |key, problem: String| Err(ConfigError { key, problem });
         if !self.segment_bytes.is_power_of_two()
-            || !(16 << 10..=1 << 30).contains(&self.segment_bytes)
+            || !(16 << 10..=64 << 20).contains(&self.segment_bytes)
         {
             return fail(
                 "segment_bytes",
-                format!("{} is not a power of two from 16 KiB to 1 GiB", self.segment_bytes),
+                format!("{} is not a power of two from 16 KiB to 64 MiB", self.segment_bytes),
             );
         }
         let segment = u64::from(self.segment_bytes);

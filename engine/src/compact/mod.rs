@@ -33,7 +33,7 @@ pub(crate) fn is_dead(segment: &Segment, horizon: &Horizon) -> bool {
 }
 
 /// The victim with the best ratio of benefit to cost: free space won, weighted by how long the
-/// segment has been left alone, over the bytes to read and to write (LFS; RAMCloud §4).
+/// segment has been left alone, over the bytes to read and to write (LFS; `RAMCloud` §4).
 pub(crate) fn victim<'a>(
     segments: impl Iterator<Item = (SegmentId, &'a Segment)>,
     horizon: &Horizon,

@@ -12,6 +12,7 @@ mod files;
 mod front;
 mod mailbox;
 mod probe;
+mod process;
 mod store;
 mod table;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::sync::Arc;
 pub use self::clock::{monotonic_us, now};
 pub use self::embed::drive;
 pub use self::error::OpenError;
+pub use self::process::{random_seed, rss_bytes};
 use self::store::Store;
 use self::threads::ThreadsDisk;
 use self::uring::UringDisk;

@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::clock::monotonic_us;
 use super::table::OpenFile;
 use crate::io::{Buffer, IoDone, IoError, IoErrorKind, IoId, IoResult};
 
@@ -44,6 +45,8 @@ pub(super) struct Transfer {
     done: usize,
     stalls: u32,
     block_bytes: usize,
+    /// When it was started, in [`monotonic_us`].
+    started_us: u64,
 }
 
 /// What to do after an attempt.
@@ -64,7 +67,19 @@ impl Transfer {
         (offset, buffer, bytes): (u64, Buffer, usize),
         block_bytes: usize,
     ) -> Transfer {
-        Transfer { id, direction, open, buffer, offset, bytes, done: 0, stalls: 0, block_bytes }
+        let started_us = monotonic_us();
+        Transfer {
+            id,
+            direction,
+            open,
+            buffer,
+            offset,
+            bytes,
+            done: 0,
+            stalls: 0,
+            block_bytes,
+            started_us,
+        }
     }
 
     /// File offset of what is left.
@@ -118,10 +133,12 @@ impl Work {
         };
         match (self, finished) {
             (work, None) => Step::Again(work),
-            (Work::Transfer(transfer), Some(outcome)) => Step::Finished(
-                transfer.id,
-                IoResult { buffer: Some(transfer.buffer), outcome, micros: 0 },
-            ),
+            (Work::Transfer(transfer), Some(outcome)) => {
+                let micros = monotonic_us() - transfer.started_us;
+                let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+                let buffer = Some(transfer.buffer);
+                Step::Finished(transfer.id, IoResult { buffer, outcome, micros })
+            }
             (Work::Sync { id, .. }, Some(outcome)) => {
                 Step::Finished(id, IoResult { buffer: None, outcome, micros: 0 })
             }

@@ -6,6 +6,8 @@
 //! Invariant: little endian; zero is never a valid tag; every length is checked against the bytes
 //! at hand before it is used.
 
+#![deny(clippy::cast_possible_truncation)]
+
 pub mod batch;
 pub mod bytes;
 pub mod checkpoint;

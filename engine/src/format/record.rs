@@ -246,8 +246,8 @@ impl TouchRow {
     pub fn decode(bytes: &[u8]) -> Result<TouchRow, DecodeError> {
         let fields = Fields(bytes);
         let packed = fields.u64(0)?;
-        let touch = (packed >> 48) as u8;
-        if packed >> 56 != 0 || !(1..=7).contains(&touch) {
+        let touch = u8::try_from(packed >> 48).map_err(|_| DecodeError::Field("touch class"))?;
+        if !(1..=7).contains(&touch) {
             return Err(DecodeError::Field("touch class"));
         }
         Ok(TouchRow { identity: packed & ((1 << 48) - 1), touch, expires_s: fields.u32(8)? })

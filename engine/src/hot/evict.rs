@@ -12,7 +12,7 @@ use crate::units::{Lsn, Namespace};
 /// The small queue's share of the budget.
 const SMALL_PERCENT: usize = 10;
 /// Accesses in the small queue that make a value worth the main queue.
-const PROMOTE_FREQ: u8 = 2;
+const PROMOTE_FREQ: u8 = 1;
 /// Steps in a queue without an eviction after which a call leaves that queue alone: values that are
 /// pinned or not durable yet, second chances.
 const FRUITLESS_MAX: usize = 1024;

@@ -16,6 +16,12 @@ mod evict;
 mod queue;
 mod table;
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
 mod tests;
 
 pub use entry::{HotEntry, NewEntry};
@@ -68,7 +74,11 @@ impl Hot {
         self.heap_bytes + self.arena.bytes() + self.table.bytes()
     }
 
-    /// The entry of `key`, counted as an access.
+    /// The entry of `key`, counted as an access unless it is pinned.
+    ///
+    /// What reads a pinned entry is the very command that it was loaded for, run again: counting
+    /// that would let every value of a scan into the main queue (hit ratio over LRU's by 1.0
+    /// points instead of 4.0 in `tests.rs`).
     pub fn get(
         &mut self,
         namespace: Namespace,
@@ -77,7 +87,9 @@ impl Hot {
     ) -> Option<&HotEntry> {
         let id = self.find(namespace, identity, key)?;
         let entry = &mut self.arena[id];
-        entry.freq = (entry.freq + 1).min(FREQ_MAX);
+        if entry.pins == 0 {
+            entry.freq = (entry.freq + 1).min(FREQ_MAX);
+        }
         Some(entry)
     }
 

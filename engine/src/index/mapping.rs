@@ -65,7 +65,6 @@ impl Mapping {
     }
 
     /// The page of `x`; there must be pages.
-    #[expect(clippy::cast_possible_truncation, reason = "fewer than 2^26 pages")]
     pub(super) fn page_of(&self, x: u64) -> usize {
         let page = (x * self.old) >> X_BITS;
         if page < self.frontier { page as usize } else { ((x * self.new) >> X_BITS) as usize }
@@ -88,6 +87,12 @@ fn first_x(page: u64, pages: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
 mod tests {
     use super::*;
 

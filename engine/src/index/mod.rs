@@ -18,6 +18,12 @@ mod scan;
 mod size;
 mod stamp;
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
 mod tests;
 
 pub use entry::{Entry, FREQ_MAX};
@@ -34,7 +40,7 @@ use mapping::Mapping;
 use page::{PAGE_SLOTS, Page};
 
 /// Growth starts when more than this share of all slots is taken.
-const LOAD_MAX_PERCENT: u64 = 92;
+const LOAD_MAX_PERCENT: usize = 92;
 /// Inserts of new entries between two steps of growth (a new page, or one page's entries moved).
 ///
 /// Growth by 1/32 takes `pages * 33/32` steps and must end before the next is due, which is
@@ -68,8 +74,8 @@ impl Index {
     /// count most of its time.
     pub fn with_capacity(entries: usize) -> Index {
         let mut index = Index::new();
-        let load_percent = LOAD_MAX_PERCENT as usize - 1;
-        index.set_pages((entries * 100).div_ceil(PAGE_SLOTS * load_percent));
+        // A percent less than the limit, so that it is not crossed before the last entry.
+        index.set_pages((entries * 100).div_ceil(PAGE_SLOTS * (LOAD_MAX_PERCENT - 1)));
         index
     }
 
@@ -152,7 +158,7 @@ impl Index {
         Some(entry)
     }
 
-    /// Removes every entry and frees all RAM; about a microsecond per page of 4,608 slots.
+    /// Removes every entry and frees all RAM; up to 15 ms for ten million entries.
     pub fn clear(&mut self) {
         *self = Index::new();
     }
@@ -205,8 +211,7 @@ impl Index {
     fn grow_a_little(&mut self) {
         if self.target == self.mapping.pages() && !self.mapping.growing() {
             let pages = self.target;
-            let slots = (pages * PAGE_SLOTS) as u64;
-            if self.entries as u64 * 100 <= slots * LOAD_MAX_PERCENT {
+            if self.entries * 100 <= pages * PAGE_SLOTS * LOAD_MAX_PERCENT {
                 return;
             }
             let share = if pages < SMALL_PAGES { 8 } else { 32 };

@@ -6,8 +6,11 @@
 //! because an entry belongs to one page whose number never falls; for scans because `x` is the
 //! entry's own, whatever the number of pages.
 
+use super::entry::Packed;
 use super::identity::{Identity, X_BITS};
+use super::stamp::Horizon;
 use super::{Entry, Index};
+use crate::units::UnixMillis;
 
 /// Most pages that one call of [`Index::scan`] looks at.
 const SCAN_PAGES: usize = 16;
@@ -20,7 +23,7 @@ impl Index {
     }
 
     /// Calls `f` for every entry that belongs to page `page`, the stashed ones included; about
-    /// 10 us.
+    /// 30 us.
     ///
     /// Walking 0, 1, 2 ... while entries are inserted, removed and moved between the visits meets
     /// every entry that is present throughout at least once, and some twice: growth moves entries
@@ -32,6 +35,30 @@ impl Index {
         }
         if !self.stash.is_empty() {
             for (identity, packed) in self.stashed(self.mapping.xs_of(page)) {
+                f(*identity, packed.entry());
+            }
+        }
+    }
+
+    /// As [`Index::visit_page`], but only for entries that [expire](super::Due::At) at or before the end
+    /// of the second `until_secs`, and several times cheaper if they are few: the sweep's step.
+    /// Entries that are [`Due::Far`](super::Due::Far) are not met.
+    pub fn visit_due(
+        &self,
+        page: usize,
+        until_secs: u64,
+        now: UnixMillis,
+        mut f: impl FnMut(Identity, Entry),
+    ) {
+        assert!(page < self.pages(), "page {page} of {}", self.pages());
+        let horizon = Horizon::new(until_secs, now);
+        let is_due = |packed: &Packed| horizon.covers(packed.expiry());
+        if let Some(page) = self.pages.get(page) {
+            page.for_each_where(is_due, |identity, packed| f(identity, packed.entry()));
+        }
+        if !self.stash.is_empty() {
+            let stashed = self.stashed(self.mapping.xs_of(page));
+            for (identity, packed) in stashed.filter(|(_, packed)| is_due(packed)) {
                 f(*identity, packed.entry());
             }
         }

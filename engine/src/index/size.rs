@@ -17,6 +17,7 @@ const STEPS: usize = 255 - EXACT;
 /// 191 * 1.17^64 just exceeds.
 const BOUNDS: [u32; STEPS] = bounds();
 
+#[expect(clippy::cast_possible_truncation, reason = "191, and 64 MiB in units, fit 32 bits")]
 const fn bounds() -> [u32; STEPS] {
     let mut table = [0; STEPS];
     let (mut last, mut step) = (EXACT as u32, 0);
@@ -69,6 +70,12 @@ impl SizeClass {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
 mod tests {
     use super::*;
 

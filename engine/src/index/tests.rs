@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::units::{KeyHash, Location, UnixMillis};
 
-/// SplitMix64: small, seedable, good enough to stand for a keyed hash.
+/// `SplitMix64`: small, seedable, good enough to stand for a keyed hash.
 struct Random(u64);
 
 impl Random {
@@ -262,6 +262,29 @@ fn a_scan_keeps_equal_xs_together_and_is_complete_on_a_still_index() {
             }
             assert_eq!(scanned, all(&index).into_iter().collect::<Vec<_>>(), "{hashing:?} {count}");
         }
+    }
+}
+
+#[test]
+fn a_sweep_meets_what_is_due_and_nothing_else() {
+    for hashing in Hashing::ALL {
+        let mut random = Random(4);
+        let mut index = Index::new();
+        for key in 0..30_000 {
+            index.insert(Identity::of(hashing.hash(key)), entry(&mut random));
+        }
+        let now = UnixMillis(1_790_000_000_000);
+        let until = now.0 / 1000 + 5_000_000;
+        let mut due = BTreeMap::new();
+        for page in 0..index.pages() {
+            index.visit_due(page, until, now, |identity, entry| {
+                assert!(due.insert(identity, entry).is_none());
+            });
+        }
+        let mut expected = all(&index);
+        expected.retain(|_, e| matches!(e.expiry.due(now), Due::At(secs) if secs <= until));
+        assert_eq!(due, expected, "{hashing:?}");
+        assert!(!due.is_empty() || matches!(hashing, Hashing::FewXs), "{hashing:?}");
     }
 }
 

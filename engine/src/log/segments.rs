@@ -196,7 +196,6 @@ impl SegmentTable {
     }
 
     /// Opens a ready segment for a stream.
-    #[expect(clippy::type_complexity, reason = "what a stream needs to start a segment")]
     pub(crate) fn open(&mut self, _stream: usize) -> Option<(SegmentId, (Incarnation, Seed))> {
         let id = self.ready.pop_front()?;
         self.set_state(id, SegmentState::Open);

@@ -15,8 +15,9 @@ impl<'a> Blocking<'a> {
         Blocking { disk, next: 1 << 62 }
     }
 
-    pub(super) fn block_bytes(&self) -> usize {
-        self.disk.block_bytes()
+    #[expect(clippy::cast_possible_truncation, reason = "512 or 4096")]
+    pub(super) fn block_bytes(&self) -> u32 {
+        self.disk.block_bytes() as u32
     }
 
     fn run(&mut self, request: IoRequest) -> IoResult {

@@ -10,6 +10,8 @@
 //!   -> rows of every batch after the checkpoint's start, merged by sequence -> index
 //! ```
 
+#![deny(clippy::cast_possible_truncation)]
+
 mod disk;
 mod replay;
 mod root;
@@ -75,7 +77,7 @@ pub(crate) fn recover(
     let now = sources.iter().map(|source| source.wall_max).fold(now, UnixMillis::max);
     let seq_max = sources.iter().map(|source| source.seq_max).max().unwrap_or_default();
     let lsn_max = sources.iter().map(|source| source.lsn_max).max().unwrap_or_default();
-    merge(&mut disk, &root, &mut sources, start, &mut replay, progress)?;
+    merge(&mut disk, &root, &mut sources, start, &mut replay, progress);
     let replayed = sources.iter().filter(|source| source.seq_max > start).count() as u64;
     let void = replay.void_group();
     if lsn_max < root.durable_lsn {
@@ -117,7 +119,7 @@ fn merge(
     start: BatchSeq,
     replay: &mut Replay,
     progress: &mut dyn FnMut(Progress),
-) -> Result<(), OpenError> {
+) {
     let mut waiting: Vec<usize> =
         (0..sources.len()).filter(|at| sources[*at].seq_max > start).collect();
     waiting.sort_by_key(|at| std::cmp::Reverse(sources[*at].seq_min));
@@ -131,7 +133,7 @@ fn merge(
             waiting.pop();
             let phase = "replaying segments";
             progress(Progress { phase, done: total - waiting.len() as u64, total });
-            if let Some(cursor) = sources[at].open(disk, root)? {
+            if let Some(cursor) = sources[at].open(disk, root) {
                 active.push(cursor);
             }
             continue;
@@ -142,7 +144,6 @@ fn merge(
             active.swap_remove(at);
         }
     }
-    Ok(())
 }
 
 /// Bytes that the index still points to, by segment number.

@@ -82,7 +82,7 @@ fn create(
         store_id: hasher.finish(),
         hash_seed: config.hash_seed,
         segment_bytes: config.segment_bytes,
-        block_bytes: disk.block_bytes() as u32,
+        block_bytes: disk.block_bytes(),
         newest: CheckpointRef::default(),
         older: CheckpointRef::default(),
         durable_lsn: Lsn::NONE,
@@ -101,7 +101,7 @@ fn create(
 }
 
 /// The store keeps its segment size; its block grows if the disk's is larger now.
-fn adapt(root: Superblock, block: usize, config: &Config) -> Result<Superblock, OpenError> {
+fn adapt(root: Superblock, block: u32, config: &Config) -> Result<Superblock, OpenError> {
     let segment_bytes = root.segment_bytes;
     let batch_bytes_max = config.batch_bytes_max.min(segment_bytes as usize / 2);
     let config = Config { segment_bytes, batch_bytes_max, ..config.clone() };
@@ -111,7 +111,7 @@ fn adapt(root: Superblock, block: usize, config: &Config) -> Result<Superblock, 
         }
         other => OpenError::Config(other),
     })?;
-    Ok(Superblock { block_bytes: root.block_bytes.max(block as u32), ..root })
+    Ok(Superblock { block_bytes: root.block_bytes.max(block), ..root })
 }
 
 /// Loads the newest usable checkpoint. Returns the batch to replay from, and how many checkpoints
@@ -149,6 +149,10 @@ pub(super) fn load_checkpoint(
     Ok((BatchSeq(0), spoiled))
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "reads beyond the file fail, and a file has fewer than 2^32 pages"
+)]
 fn load_one(
     disk: &mut Blocking<'_>,
     reference: &CheckpointRef,

@@ -54,6 +54,7 @@ pub(crate) struct Scanned {
 }
 
 /// Scans the bytes of one segment.
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
     let seed = Seed::new(subject.store_id, subject.segment, subject.incarnation);
     let mut found = Scanned { data_end: HEADER_BYTES, ..Scanned::default() };
@@ -149,6 +150,7 @@ fn next_head(
 }
 
 /// Walks the records of a batch whose end `bytes` marks; false if one is damaged.
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn walk(bytes: &[u8], at: usize, head: &BatchHead, seed: Seed, rows: &mut Vec<u8>) -> bool {
     let row = BatchRow { offset: at as u32, count: head.count, seq: head.seq, wall: head.wall };
     segment::push_batch_row(rows, &row);
@@ -165,6 +167,7 @@ fn walk(bytes: &[u8], at: usize, head: &BatchHead, seed: Seed, rows: &mut Vec<u8
     offset == bytes.len()
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn push_row(rows: &mut Vec<u8>, offset: usize, record: &record::Record<'_>) {
     let name = if record.head.kind == Kind::Touch { record.value } else { record.key };
     segment::push_record_row(rows, offset as u32, &record.head, name);
@@ -203,6 +206,7 @@ fn damaged(subject: &Subject, offset: usize, what: &str, found: &mut Scanned) {
 }
 
 /// Takes what can still be read from a damaged batch; returns the LSNs of the records kept.
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn salvage(
     bytes: &[u8],
     start: usize,

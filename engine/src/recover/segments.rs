@@ -73,14 +73,10 @@ impl Source {
     }
 
     /// The rows, from the footer or else from a scan.
-    pub(super) fn open(
-        &mut self,
-        disk: &mut Blocking<'_>,
-        root: &Superblock,
-    ) -> Result<Option<Cursor>, OpenError> {
+    pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
         if let Some(trailer) = self.trailer {
             match footer_rows(disk, root, &trailer) {
-                Some(rows) => return Ok(Cursor::new(self.segment, rows, Scanned::default())),
+                Some(rows) => return Cursor::new(self.segment, rows, Scanned::default()),
                 None => {
                     // Perhaps only cut off while it was written: what counts is the batches.
                     tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
@@ -89,14 +85,19 @@ impl Source {
                     self.adopt(scanned);
                 }
             }
+            tracing::error!(segment = self.segment.0, "a footer is damaged; scanning");
+            let end = Some(trailer.data_end);
+            let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
+            self.adopt(scanned);
+            self.damages += 1;
         }
-        let Some(scanned) = &mut self.scanned else { return Ok(None) };
+        let scanned = self.scanned.as_mut()?;
         let named = Scanned {
             lost: std::mem::take(&mut scanned.lost),
             doubtful: std::mem::take(&mut scanned.doubtful),
             ..Scanned::default()
         };
-        Ok(Cursor::new(self.segment, scanned.rows.clone(), named))
+        Cursor::new(self.segment, scanned.rows.clone(), named)
     }
 }
 
@@ -185,6 +186,7 @@ fn scan_segment(
     scan(&bytes, &Subject { store_id, segment, incarnation, durable_lsn, sealed_end })
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn footer_rows(disk: &mut Blocking<'_>, root: &Superblock, trailer: &Trailer) -> Option<Vec<u8>> {
     let start = u64::from(trailer.rows_offset) / 4096 * 4096;
     let bytes = (u64::from(root.segment_bytes) - start) as usize;
@@ -219,7 +221,9 @@ impl Cursor {
             list.iter().filter(|(at, _)| *at == seq).map(|(_, word)| *word).collect()
         };
         if wanted {
-            named(&self.named.doubtful).into_iter().for_each(|word| replay.lose(word));
+            for word in named(&self.named.doubtful) {
+                replay.lose(word);
+            }
         }
         let mut more = false;
         while let Ok((row, next)) = decode_row(&self.rows, self.at) {
@@ -237,7 +241,9 @@ impl Cursor {
             }
         }
         if wanted {
-            named(&self.named.lost).into_iter().for_each(|word| replay.lose(word));
+            for word in named(&self.named.lost) {
+                replay.lose(word);
+            }
         }
         more
     }
@@ -281,6 +287,7 @@ pub(super) fn table(
 }
 
 /// Writes the header again (it may have been damaged) and the footer of a scanned segment.
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn seal(
     disk: &mut Blocking<'_>,
     root: &Superblock,

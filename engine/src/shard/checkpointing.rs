@@ -79,7 +79,7 @@ impl Job {
     /// A job for a store whose recovery had to replay `replayed_bytes` of log: they count towards
     /// the next checkpoint.
     pub(super) fn new(file_bytes: [u64; FILES as usize], replayed_bytes: u64) -> Job {
-        Job { file_bytes, replayed_bytes, ..Job::default() }
+        Job { replayed_bytes, file_bytes, ..Job::default() }
     }
 
     pub(super) fn is_active(&self) -> bool {

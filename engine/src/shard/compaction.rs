@@ -170,7 +170,7 @@ impl Shard {
         self.start(Pending::Compaction(step), request);
     }
 
-    pub(super) fn on_compaction_step(&mut self, step: Step, result: IoResult) {
+    pub(super) fn on_compaction_step(&mut self, step: &Step, result: IoResult) {
         let (Ok(_), Some(buffer)) = (&result.outcome, result.buffer) else {
             tracing::error!(outcome = ?result.outcome, "compaction cannot read its victim");
             self.abandon();
@@ -178,10 +178,10 @@ impl Shard {
         };
         match step {
             Step::Trailer => self.on_trailer(buffer),
-            Step::Rows(trailer) => self.on_rows(&trailer, buffer),
+            Step::Rows(trailer) => self.on_rows(trailer, buffer),
             Step::Window { start, bytes } => {
                 if let Job::Copy(copy, waiting) = &mut self.compaction {
-                    copy.window = Some((start, bytes, buffer));
+                    copy.window = Some((*start, *bytes, buffer));
                     *waiting = false;
                 }
             }

@@ -64,13 +64,13 @@ impl Shard {
         self.advance(now);
         let pending = self.in_flight.pending.remove(&id).expect("a request of this shard");
         match pending {
-            Pending::Batch(batch) => self.on_batch_written(*batch, result),
+            Pending::Batch(batch) => self.on_batch_written(&batch, result),
             Pending::Footer(segment) => self.on_footer_written(segment, result),
             Pending::Header(segment) => self.on_header_written(segment, result),
             Pending::Allocate(segment) => self.on_allocated(segment, &result),
             Pending::Load(read) => self.on_load_read(read, result),
             Pending::Scan(read) => self.on_scan_read(&read, result),
-            Pending::Compaction(step) => self.on_compaction_step(step, result),
+            Pending::Compaction(step) => self.on_compaction_step(&step, result),
             Pending::Checkpoint(step) => self.on_checkpoint_step(step, result),
         }
         self.maintain();
@@ -129,7 +129,7 @@ impl Shard {
         }
     }
 
-    fn on_batch_written(&mut self, batch: Batch, result: IoResult) {
+    fn on_batch_written(&mut self, batch: &Batch, result: IoResult) {
         if let Err(error) = &result.outcome {
             self.poison("a batch", error);
             return;
@@ -137,12 +137,13 @@ impl Shard {
         self.counters.batches += 1;
         self.counters.sync_us.record(u64::from(result.micros));
         self.give_back(result);
-        self.log.on_batch_written(&batch);
+        self.log.on_batch_written(batch);
         if usize::from(batch.stream) == USER_STREAM {
             self.undurable.settle(self.log.durable_lsn());
+            self.confirmed.1 = self.now;
         } else {
             self.counters.compaction_bytes_written += batch.bytes() as u64;
-            self.apply_moves(&batch);
+            self.apply_moves(batch);
         }
     }
 

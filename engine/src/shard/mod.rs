@@ -106,6 +106,8 @@ pub struct Shard {
     compaction: compaction::Job,
     effort: compaction::Effort,
     checkpointing: checkpointing::Job,
+    /// The last batch that a later one proves durable, and when a user batch was last written.
+    confirmed: (Lsn, UnixMillis),
     flush_wanted: bool,
     poisoned: bool,
     closing: bool,

@@ -99,6 +99,7 @@ impl Shard {
             compaction: compaction::Job::default(),
             effort: compaction::Effort::default(),
             checkpointing,
+            confirmed: (recovered.appended_lsn, now),
             flush_wanted: false,
             poisoned: false,
             closing: false,

@@ -44,8 +44,8 @@ impl Shard {
             return Room::Wait;
         }
         let left = self.log.stream(USER_STREAM).bytes_left(self.root.segment_bytes);
-        // Padding, rows and batch headers at worst double small records; they are in the 128.
-        let wanted = bytes + 16 * 1024;
+        // Headers and footer rows are in the 128 bytes per record; every batch may also be padded.
+        let wanted = bytes + (8 << 10) + bytes / 16;
         if wanted <= left {
             return Room::Yes;
         }

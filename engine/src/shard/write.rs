@@ -269,14 +269,19 @@ impl Shard {
         if members.is_empty() {
             return Lsn::NONE;
         }
+        let lsn = self.append_commit();
+        for packed in members {
+            self.undurable.note(packed, lsn);
+        }
+        lsn
+    }
+
+    /// Appends a commit. Grouped records leave room for theirs; others must have asked.
+    pub(super) fn append_commit(&mut self) -> Lsn {
         let head = Head::new(Kind::Commit, self.log.next_lsn());
         let record = Append { head: &head, key: &[], value: &[], identity: NO_KEY_MARK };
         let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
-        appended.expect("grouped records leave room for their commit");
-        for packed in members {
-            self.undurable.note(packed, head.lsn);
-        }
-        self.counters.group_lsn = head.lsn;
+        appended.expect("there is room for a commit");
         head.lsn
     }
 
