@@ -8,4 +8,5 @@ pub mod killloop;
 pub mod process;
 pub mod resp;
 pub mod server;
+pub mod toy;
 pub mod value;

@@ -10,7 +10,8 @@
 //! ```
 
 use crate::value;
-use std::collections::BTreeMap;
+use fastrand::Rng;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Milliseconds since 1970.
 pub type Millis = i64;
@@ -163,12 +164,16 @@ pub struct Writer {
     /// Operations that some reader has seen the effect of, or that are answered.
     pub floor: u64,
     next_version: u64,
+    recent: VecDeque<(u64, usize)>,
 }
+
+/// So many of the last changes are remembered for [`Writer::hot_key`].
+const RECENT: usize = 128;
 
 impl Writer {
     /// A writer of `keys`, nothing written yet.
     pub fn new(keys: Vec<Key>) -> Self {
-        Self { keys, issued: 0, acked: 0, floor: 0, next_version: 1 }
+        Self { keys, issued: 0, acked: 0, floor: 0, next_version: 1, recent: VecDeque::new() }
     }
 
     /// A stamp never used before.
@@ -185,6 +190,8 @@ impl Writer {
 
     /// Records that operation `issued` leaves `state` under key number `key`.
     pub fn set(&mut self, key: usize, state: State) {
+        self.recent.push_front((self.issued, key));
+        self.recent.truncate(RECENT);
         let (issued, history) = (self.issued, &mut self.keys[key].history);
         match history.last_mut() {
             Some((op, last)) if *op == issued => *last = state,
@@ -204,6 +211,12 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// The key of the oldest unanswered change, where a dirty read would show; any key when all are answered.
+    pub fn hot_key(&self, rng: &mut Rng) -> usize {
+        let unanswered = self.recent.iter().rev().find(|(op, _)| *op > self.acked);
+        unanswered.map_or_else(|| rng.usize(..self.keys.len()), |(_, key)| *key)
     }
 
     /// Records that a reader has seen the effect of operation `op`.
@@ -239,5 +252,6 @@ impl Writer {
             key.history = vec![(0, state)];
         }
         (self.issued, self.acked, self.floor) = (0, 0, 0);
+        self.recent.clear();
     }
 }

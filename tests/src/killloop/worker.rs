@@ -93,11 +93,13 @@ fn round(
 ) -> Result<(), Broken> {
     let sent = now_ms();
     let mut waiting = Vec::new();
-    for _ in 0..rng.usize(1..=16) {
+    // Some rounds are a single read, so that it is answered while another connection's write is in flight.
+    let (length, write_share) = if rng.u32(..4) == 0 { (1, 0) } else { (rng.usize(1..=16), 70) };
+    for _ in 0..length {
         if client.queued_bytes() > PIPELINE_BYTES {
             break;
         }
-        if rng.u32(..100) < 70 {
+        if rng.u32(..100) < write_share {
             let write = plan::write(&mut lock(&shared.writers[id]), rng, sent);
             for command in &write.commands {
                 queue(client, command);
@@ -134,12 +136,12 @@ fn round(
     Ok(())
 }
 
-/// Reads go to the own keys, where the pipeline fixes the state exactly, or to anybody's.
+/// Reads go to the own keys, where the pipeline fixes the state exactly, or to anybody's, preferably while it is being changed.
 fn plan_read(shared: &Shared, id: usize, rng: &mut Rng) -> (Waiting, bool) {
-    let own = rng.u32(..100) < 40;
+    let own = rng.u32(..100) < 30;
     let target = if own { id } else { rng.usize(..shared.writers.len()) };
     let writer = lock(&shared.writers[target]);
-    let key = rng.usize(..writer.keys.len());
+    let key = if rng.bool() { writer.hot_key(rng) } else { rng.usize(..writer.keys.len()) };
     let large = writer.keys[key].class == Class::Large;
     let read = if target == id {
         Waiting::Read { writer: id, key, from: writer.issued, to: Some(writer.issued) }
