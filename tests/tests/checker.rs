@@ -61,7 +61,8 @@ fn a_restarted_lifetime_is_seen() -> Result<()> {
 
 #[test]
 fn half_a_group_is_torn() -> Result<()> {
-    assert_caught("tear", 30, &[Sin::Torn])
+    // A group may change one key twice; its middle is a state that the books do not know, and named by what is off.
+    assert_caught("tear", 30, &[Sin::Torn, Sin::Ttl, Sin::Older, Sin::Lost, Sin::Resurrected])
 }
 
 #[test]

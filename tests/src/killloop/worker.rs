@@ -38,6 +38,7 @@ const GOODBYE: Duration = Duration::from_secs(20);
 /// Works until the connection breaks or a promise is broken. The load goes on while the server ends.
 pub fn work(shared: &Shared, id: usize, mut client: Client, mut rng: Rng) -> Tally {
     let mut tally = Tally::default();
+    let watcher = rng.u32(..4) == 0;
     let mut asked_to_stop: Option<Instant> = None;
     loop {
         if shared.stop.load(Ordering::Relaxed)
@@ -47,7 +48,7 @@ pub fn work(shared: &Shared, id: usize, mut client: Client, mut rng: Rng) -> Tal
             shared.report(Violation::new(Sin::Died, text));
             break;
         }
-        match round(shared, id, &mut client, &mut rng, &mut tally) {
+        match round(shared, (id, watcher), &mut client, &mut rng, &mut tally) {
             Ok(()) => {}
             Err(Broken::Promise(violation)) => {
                 shared.report(violation);
@@ -86,15 +87,15 @@ impl From<Violation> for Broken {
 
 fn round(
     shared: &Shared,
-    id: usize,
+    (id, watcher): (usize, bool),
     client: &mut Client,
     rng: &mut Rng,
     tally: &mut Tally,
 ) -> Result<(), Broken> {
     let sent = now_ms();
     let mut waiting = Vec::new();
-    // Some rounds are a single read, so that it is answered while another connection's write is in flight.
-    let (length, write_share) = if rng.u32(..4) == 0 { (1, 0) } else { (rng.usize(1..=16), 70) };
+    // A watcher sends single reads, which are answered while the writes of others are in flight.
+    let (length, write_share) = if watcher { (1, 0) } else { (rng.usize(1..=16), 70) };
     for _ in 0..length {
         if client.queued_bytes() > PIPELINE_BYTES {
             break;
