@@ -50,7 +50,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     let random = process::random_bytes::<28>().map_err(|error| error.to_string())?;
     let (run_id, seed) = random.split_at(20);
     let identity = Identity {
-        run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        run_id: process::hex(run_id),
         started_at: now,
         executable: std::env::current_exe()
             .map(|path| path.display().to_string())

@@ -60,6 +60,12 @@ pub fn allow_clients(clients: u32) -> u32 {
     u32::try_from(current.saturating_sub(OTHERS)).unwrap_or(clients).max(1)
 }
 
+/// `bytes` as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// `N` random bytes from the operating system.
 ///
 /// # Errors

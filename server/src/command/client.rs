@@ -12,7 +12,13 @@ use crate::resp::{Args, Proto};
 use crate::serve::client::{ClientKey, Closing, ReplyMode, Session};
 use crate::serve::state::Pause;
 
-const fn sub(name: &'static str, arity: i16, since: &'static str, summary: &'static str, run: super::Handler) -> Command {
+const fn sub(
+    name: &'static str,
+    arity: i16,
+    since: &'static str,
+    summary: &'static str,
+    run: super::Handler,
+) -> Command {
     Command::new(name, arity, Group::Connection, since, summary, run)
         .flags(NOSCRIPT | LOADING | STALE)
 }
@@ -205,7 +211,8 @@ impl Filter {
         match option {
             option if is(option, "id") => {
                 let id = integer(value).ok().filter(|id| *id > 0);
-                self.ids = Some(vec![id.ok_or(Stop::error("ERR client-id should be greater than 0"))?]);
+                self.ids =
+                    Some(vec![id.ok_or(Stop::error("ERR client-id should be greater than 0"))?]);
             }
             option if is(option, "type") => self.class = Some(parse_class(&text)?),
             option if is(option, "addr") => self.addr = Some(text),
@@ -316,8 +323,8 @@ fn reply(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn pause(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let millis = u64::try_from(integer(&args[2])?)
-        .map_err(|_| Stop::error("ERR timeout is negative"))?;
+    let millis =
+        u64::try_from(integer(&args[2])?).map_err(|_| Stop::error("ERR timeout is negative"))?;
     let writes_only = match args.get(3) {
         None => false,
         Some(_) if args.len() > 4 => return Err(text::SYNTAX),

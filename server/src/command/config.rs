@@ -13,7 +13,12 @@ use crate::resp::Args;
 use crate::serve::state::Changed;
 use crate::serve::stats::Stats;
 
-const fn sub(name: &'static str, arity: i16, summary: &'static str, run: super::Handler) -> Command {
+const fn sub(
+    name: &'static str,
+    arity: i16,
+    summary: &'static str,
+    run: super::Handler,
+) -> Command {
     Command::new(name, arity, Group::Server, "2.0.0", summary, run)
         .flags(ADMIN | DANGEROUS | NOSCRIPT | LOADING | STALE)
 }

@@ -7,9 +7,7 @@
 use subtle::ConstantTimeEq;
 
 use super::parse::{error, is};
-use super::table::flag::{
-    FAST, IN_PUBSUB, LOADING, NOSCRIPT, NOT_QUEUED, NO_AUTH, STALE,
-};
+use super::table::flag::{FAST, IN_PUBSUB, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE};
 use super::{Command, Context, Group, Outcome, Stop, copy, text, transaction};
 use crate::resp::{Args, Proto, parse_i64};
 use crate::serve::client::{Closing, ReplyMode};
@@ -71,7 +69,8 @@ fn select(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-const WRONG_PASS: Stop = Stop::error("WRONGPASS invalid username-password pair or user is disabled.");
+const WRONG_PASS: Stop =
+    Stop::error("WRONGPASS invalid username-password pair or user is disabled.");
 
 /// Checks a password. There is one user, `default`.
 fn authenticate(cx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), Stop> {
@@ -112,9 +111,7 @@ fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             Some(3) => Proto::Resp3,
             Some(_) => return Err(Stop::error("NOPROTO unsupported protocol version")),
             None => {
-                return Err(Stop::error(
-                    "ERR Protocol version is not an integer or out of range",
-                ));
+                return Err(Stop::error("ERR Protocol version is not an integer or out of range"));
             }
         },
     };

@@ -10,7 +10,12 @@ use super::{Command, Context, Group, Outcome, Stop};
 use crate::resp::Args;
 use crate::serve::client::Until;
 
-const fn sub(name: &'static str, arity: i16, summary: &'static str, run: super::Handler) -> Command {
+const fn sub(
+    name: &'static str,
+    arity: i16,
+    summary: &'static str,
+    run: super::Handler,
+) -> Command {
     Command::new(name, arity, Group::Server, "1.0.0", summary, run)
         .flags(ADMIN | DANGEROUS | NOSCRIPT | LOADING | STALE | BLOCKING)
 }

@@ -11,24 +11,23 @@ use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::glob;
 use crate::resp::Args;
 
-const fn sub(name: &'static str, arity: i16, summary: &'static str, run: super::Handler) -> Command {
+const fn sub(
+    name: &'static str,
+    arity: i16,
+    summary: &'static str,
+    run: super::Handler,
+) -> Command {
     Command::new(name, arity, Group::Server, "2.8.13", summary, run).flags(LOADING | STALE)
 }
 
-pub(super) static COMMANDS: &[Command] = &[Command::new(
-    "command",
-    -1,
-    Group::Server,
-    "2.8.13",
-    "Describes all commands.",
-    |cx, _| {
+pub(super) static COMMANDS: &[Command] =
+    &[Command::new("command", -1, Group::Server, "2.8.13", "Describes all commands.", |cx, _| {
         cx.reply.array(count());
         all().for_each(|command| info_of(cx, command, None));
         Ok(())
-    },
-)
-.flags(LOADING | STALE)
-.subcommands(SUBCOMMANDS)];
+    })
+    .flags(LOADING | STALE)
+    .subcommands(SUBCOMMANDS)];
 
 static SUBCOMMANDS: &[Command] = &[
     sub("count", 2, "Returns the number of commands.", |cx, _| {
@@ -113,7 +112,9 @@ fn key_specs(cx: &mut Context<'_>, command: &Command) {
     let access = if command.flags.has(READONLY) { ["RO", "access"] } else { ["RW", "update"] };
     let access = if command.flags.has(READONLY | WRITE) { access } else { ["RO", "access"] };
     reply.set(access.len());
-    access.iter().for_each(|name| reply.simple(name));
+    for name in access {
+        reply.simple(name);
+    }
     let (kind, fields, begin) = match command.keys {
         Keys::Counted { at } => {
             let numbers = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
@@ -152,8 +153,8 @@ fn docs(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let wanted = |command: &&Command| {
         args.len() == 2 || args.iter().skip(2).any(|name| is(name, command.name))
     };
-    cx.reply.map(all().filter(|command| wanted(&command)).count());
-    for command in all().filter(|command| wanted(&command)) {
+    cx.reply.map(all().filter(|command| wanted(command)).count());
+    for command in all().filter(|command| wanted(command)) {
         docs_of(cx, command, None);
     }
     Ok(())
@@ -188,8 +189,8 @@ fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         _ => return Err(text::SYNTAX),
     };
     let wanted = |command: &&Command| glob::matches(pattern, command.name.as_bytes());
-    cx.reply.array(all().filter(|command| wanted(&command)).count());
-    for command in all().filter(|command| wanted(&command)) {
+    cx.reply.array(all().filter(|command| wanted(command)).count());
+    for command in all().filter(|command| wanted(command)) {
         cx.reply.bulk(command.name.as_bytes());
     }
     Ok(())
@@ -203,6 +204,8 @@ fn getkeys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return Err(Stop::error("ERR The command has no key arguments"));
     }
     cx.reply.array(keys.len());
-    keys.iter().for_each(|key| cx.reply.bulk(key));
+    for key in keys {
+        cx.reply.bulk(key);
+    }
     Ok(())
 }

@@ -41,7 +41,8 @@ impl Context<'_> {
         if own {
             self.state.own_messages.extend_from_slice(&bytes);
         } else {
-            let acked = self.shard.as_deref().map_or(self.barrier, |shard| shard.acked_lsn());
+            let acked =
+                self.shard.as_deref().map_or(self.barrier, emberlog_engine::Shard::acked_lsn);
             self.clients.deliver(to, &bytes, self.barrier, acked);
         }
     }
@@ -50,16 +51,13 @@ impl Context<'_> {
 fn encode(proto: Proto, pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(channel.len() + message.len() + 64);
     let mut reply = Reply::new(&mut bytes, proto);
-    match pattern {
-        Some(pattern) => {
-            reply.push(4);
-            reply.bulk(b"pmessage");
-            reply.bulk(pattern);
-        }
-        None => {
-            reply.push(3);
-            reply.bulk(b"message");
-        }
+    if let Some(pattern) = pattern {
+        reply.push(4);
+        reply.bulk(b"pmessage");
+        reply.bulk(pattern);
+    } else {
+        reply.push(3);
+        reply.bulk(b"message");
     }
     reply.bulk(channel);
     reply.bulk(message);

@@ -20,9 +20,7 @@ const fn entry(
     handler: super::Handler,
 ) -> Command {
     let flags = if arity == 2 { READONLY | FAST } else { WRITE | FAST };
-    Command::new(name, arity, Group::Generic, since, summary, handler)
-        .keys(Keys::ONE)
-        .flags(flags)
+    Command::new(name, arity, Group::Generic, since, summary, handler).keys(Keys::ONE).flags(flags)
 }
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -46,7 +44,7 @@ pub(super) static COMMANDS: &[Command] = &[
         remaining(cx, args, |at, now| seconds(at.since(now)))
     }),
     entry("pttl", 2, "2.6.0", "Returns the time until a key expires, in milliseconds.", |cx, a| {
-        remaining(cx, a, |at, now| at.since(now))
+        remaining(cx, a, UnixMillis::since)
     }),
     entry("expiretime", 2, "7.0.0", "Returns the Unix time at which a key expires.", |cx, args| {
         remaining(cx, args, |at, _| seconds(at.0))
@@ -98,9 +96,7 @@ impl Conditions {
             ));
         }
         if later && earlier {
-            return Err(Stop::error(
-                "ERR GT and LT options at the same time are not compatible",
-            ));
+            return Err(Stop::error("ERR GT and LT options at the same time are not compatible"));
         }
         Ok(conditions)
     }

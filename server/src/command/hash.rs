@@ -40,9 +40,7 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// The hash in `found`, or the empty one.
 pub(super) fn view(found: Option<&Found>) -> Result<Hash<'_>, Stop> {
-    found.map_or(Ok(Hash::EMPTY), |found| {
-        Hash::parse(&found.value).map_err(|_| text::MALFORMED)
-    })
+    found.map_or(Ok(Hash::EMPTY), |found| Hash::parse(&found.value).map_err(|_| text::MALFORMED))
 }
 
 /// The hash at `key`.
@@ -69,7 +67,7 @@ fn edit(
     cx.room(old_len + added)?;
     let mut newest = Newest::new(changes);
     let mut builder = Builder::with_capacity(old_len + added);
-    for (field, value) in hash.iter() {
+    for (field, value) in hash.pairs() {
         builder.push(field, newest.take(field).unwrap_or(value));
     }
     let mut new = 0;
@@ -155,7 +153,7 @@ fn hdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let gone: std::collections::HashSet<&[u8]> = args.iter().skip(2).collect();
     let len = found.as_ref().map_or(0, |found| found.value.len());
     let mut builder = Builder::with_capacity(len);
-    for (field, value) in hash.iter().filter(|(field, _)| !gone.contains(field)) {
+    for (field, value) in hash.pairs().filter(|(field, _)| !gone.contains(field)) {
         builder.push(field, value);
     }
     let deleted = hash.len() - builder.len();

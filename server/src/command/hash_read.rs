@@ -71,7 +71,7 @@ fn hmget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let hash = view(found.as_ref())?;
     cx.reply.array(args.len() - 2);
     if args.len() > 16 {
-        let index: std::collections::HashMap<_, _> = hash.iter().collect();
+        let index: std::collections::HashMap<_, _> = hash.pairs().collect();
         args.iter().skip(2).for_each(|field| reply_value(cx, index.get(field).copied()));
     } else {
         args.iter().skip(2).for_each(|field| reply_value(cx, hash.get(field)));
@@ -83,20 +83,22 @@ fn hgetall(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let found = found(cx, args)?;
     let hash = view(found.as_ref())?;
     cx.reply.map(hash.len());
-    for (field, value) in hash.iter() {
+    for (field, value) in hash.pairs() {
         cx.reply.bulk(field);
         cx.reply.bulk(value);
     }
     Ok(())
 }
 
-type Pick = for<'a> fn((&'a [u8], &'a [u8])) -> &'a [u8];
+/// A field and its value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+type Pick = for<'a> fn(Pair<'a>) -> &'a [u8];
 
 fn list(cx: &mut Context<'_>, args: Args<'_>, pick: Pick) -> Outcome {
     let found = found(cx, args)?;
     let hash = view(found.as_ref())?;
     cx.reply.array(hash.len());
-    hash.iter().for_each(|pair| cx.reply.bulk(pick(pair)));
+    hash.pairs().for_each(|pair| cx.reply.bulk(pick(pair)));
     Ok(())
 }
 
@@ -134,7 +136,7 @@ fn hscan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     let found = found(cx, args)?;
     let pairs: Vec<_> = view(found.as_ref())?
-        .iter()
+        .pairs()
         .filter(|(field, _)| glob::matches(options.pattern, field))
         .collect();
     cx.reply.array(2);
@@ -160,7 +162,7 @@ fn hrandfield(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let hash = view(found.as_ref())?;
     let Some(count) = count else {
         let at = if hash.is_empty() { 0 } else { cx.state.random.usize(..hash.len()) };
-        reply_value(cx, hash.iter().nth(at).map(|(field, _)| field));
+        reply_value(cx, hash.pairs().nth(at).map(|(field, _)| field));
         return Ok(());
     };
     let picked = pick(cx, &hash, count)?;
@@ -180,12 +182,8 @@ fn hrandfield(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// `count` different fields, or, if negative, as many with repetition.
-fn pick<'a>(
-    cx: &mut Context<'_>,
-    hash: &Hash<'a>,
-    count: i64,
-) -> Result<Vec<(&'a [u8], &'a [u8])>, Stop> {
-    let mut pairs: Vec<_> = hash.iter().collect();
+fn pick<'a>(cx: &mut Context<'_>, hash: &Hash<'a>, count: i64) -> Result<Vec<Pair<'a>>, Stop> {
+    let mut pairs: Vec<_> = hash.pairs().collect();
     if pairs.is_empty() {
         return Ok(pairs);
     }

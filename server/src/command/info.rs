@@ -8,9 +8,9 @@ use std::fmt::{Display, Write};
 
 use emberlog_engine::Namespace;
 
+use super::Context;
 use super::lookup::all;
 use super::parse::is;
-use super::Context;
 use crate::resp::Args;
 use crate::serve::state::Stage;
 use crate::{EMBERLOG_VERSION, REDIS_VERSION};
@@ -207,10 +207,7 @@ fn keyspace(cx: &mut Context<'_>, lines: &mut Lines) {
         let keys = shard.len(Namespace(db));
         if keys > 0 {
             let expires = shard.expiring_len(Namespace(db));
-            lines.put(
-                &format!("db{db}"),
-                format_args!("keys={keys},expires={expires},avg_ttl=0"),
-            );
+            lines.put(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
         }
     }
 }

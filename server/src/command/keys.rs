@@ -51,7 +51,7 @@ impl Keys {
     }
 
     /// The keys among `args`.
-    pub fn of<'a>(self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn of(self, args: Args<'_>) -> impl Iterator<Item = &[u8]> + use<'_> {
         let (first, end, step) = self.positions(args);
         (first..end).step_by(step).filter_map(move |position| args.get(position))
     }

@@ -113,9 +113,8 @@ fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn kind(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
     let found = cx.find(&key)?;
-    let name = found.map_or("none", |found| {
-        Kind::of_tag(found.value_type).map_or("unknown", Kind::name)
-    });
+    let name =
+        found.map_or("none", |found| Kind::of_tag(found.value_type).map_or("unknown", Kind::name));
     cx.reply.simple(name);
     Ok(())
 }

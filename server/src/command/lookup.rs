@@ -64,9 +64,9 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
 
 /// FNV-1a over the lower-case name. Names are public, so nothing is gained by collisions.
 fn slot_of(name: &[u8]) -> usize {
-    let hash = name
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte | 0x20)).wrapping_mul(16_777_619));
+    let hash = name.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte | 0x20)).wrapping_mul(16_777_619)
+    });
     (hash ^ (hash >> 15)) as usize % SLOTS
 }
 
@@ -100,7 +100,8 @@ pub fn resolve(args: Args<'_>) -> Result<Resolved, Stop> {
     };
     let mut container = None;
     if let (false, Some(name)) = (command.subcommands.is_empty(), args.get(1)) {
-        let sub = command.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name));
+        let sub =
+            command.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name));
         let Some(sub) = sub else { return Err(unknown_subcommand(command, name)) };
         container = Some(command.name);
         command = sub;

@@ -121,7 +121,9 @@ fn channels(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         .map(<[u8]>::to_vec)
         .collect();
     cx.reply.array(channels.len());
-    channels.iter().for_each(|channel| cx.reply.bulk(channel));
+    for channel in channels {
+        cx.reply.bulk(&channel);
+    }
     Ok(())
 }
 

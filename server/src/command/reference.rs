@@ -30,7 +30,10 @@ pub fn reference() -> String {
     );
     for group in GROUPS {
         let title = group.name();
-        let _ = write!(page, "\n## {title}\n\n| command | arity | flags | what it does |\n|---|--:|---|---|\n");
+        let _ = write!(
+            page,
+            "\n## {title}\n\n| command | arity | flags | what it does |\n|---|--:|---|---|\n"
+        );
         for command in all().filter(|command| command.group == group) {
             row(&mut page, command, "");
             for sub in command.subcommands {

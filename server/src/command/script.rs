@@ -35,7 +35,12 @@ pub(super) static COMMANDS: &[Command] = &[
         .subcommands(SUBCOMMANDS),
 ];
 
-const fn sub(name: &'static str, arity: i16, summary: &'static str, run: super::Handler) -> Command {
+const fn sub(
+    name: &'static str,
+    arity: i16,
+    summary: &'static str,
+    run: super::Handler,
+) -> Command {
     Command::new(name, arity, Group::Scripting, "2.6.0", summary, run).flags(NOSCRIPT | STALE)
 }
 
@@ -80,7 +85,7 @@ fn digest(body: &[u8]) -> Sha {
 }
 
 fn hex(sha: &Sha) -> String {
-    sha.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::process::hex(sha)
 }
 
 fn parse_hex(text: &[u8]) -> Option<Sha> {
@@ -118,8 +123,8 @@ fn evalsha(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn run(cx: &mut Context<'_>, args: Args<'_>, sha: Sha) -> Outcome {
     let count = integer(&args[2])?;
-    let count = usize::try_from(count)
-        .map_err(|_| Stop::error("ERR Number of keys can't be negative"))?;
+    let count =
+        usize::try_from(count).map_err(|_| Stop::error("ERR Number of keys can't be negative"))?;
     if count > args.len() - 3 {
         return Err(Stop::error("ERR Number of keys can't be greater than number of args"));
     }

@@ -7,13 +7,13 @@
 use super::info;
 use super::parse::is;
 use super::table::flag::{
-    ADMIN, BLOCKING, DANGEROUS, FAST, LOADING, NOSCRIPT, NO_MULTI, SKIP_MONITOR, STALE,
+    ADMIN, BLOCKING, DANGEROUS, FAST, LOADING, NO_MULTI, NOSCRIPT, SKIP_MONITOR, STALE,
 };
 use super::{Command, Context, Group, Outcome, Stop, text};
+use crate::EMBERLOG_VERSION;
 use crate::resp::Args;
 use crate::serve::client::{Closing, Until};
 use crate::serve::state::Stage;
-use crate::EMBERLOG_VERSION;
 
 const fn entry(
     name: &'static str,

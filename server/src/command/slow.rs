@@ -9,7 +9,12 @@ use super::table::flag::{ADMIN, DANGEROUS, LOADING, NOSCRIPT, READONLY, STALE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::resp::Args;
 
-const fn sub(name: &'static str, arity: i16, summary: &'static str, run: super::Handler) -> Command {
+const fn sub(
+    name: &'static str,
+    arity: i16,
+    summary: &'static str,
+    run: super::Handler,
+) -> Command {
     Command::new(name, arity, Group::Server, "2.2.12", summary, run)
         .flags(ADMIN | DANGEROUS | LOADING | STALE | NOSCRIPT)
 }

@@ -141,7 +141,8 @@ fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
     if start < 0 && end < 0 && start > end {
         return 0..0;
     }
-    let absolute = |offset: i64| if offset < 0 { size.saturating_add(offset).max(0) } else { offset };
+    let absolute =
+        |offset: i64| if offset < 0 { size.saturating_add(offset).max(0) } else { offset };
     let first = usize::try_from(absolute(start)).unwrap_or(len).min(len);
     let after = usize::try_from(absolute(end).saturating_add(1)).unwrap_or(len).min(len);
     first..after.max(first)

@@ -64,6 +64,7 @@ pub(super) fn store(
 
 /// Options of SET.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent words of the command")]
 struct Options<'a> {
     absent_only: bool,
     present_only: bool,
@@ -167,10 +168,7 @@ fn check_pairs(args: Args<'_>, name: &str) -> Result<(), Stop> {
 type Pair<'a> = (Key<'a>, Option<Found>, &'a [u8]);
 
 /// Keys of MSET, all looked up.
-fn pairs<'a>(
-    cx: &mut Context<'_>,
-    args: Args<'a>,
-) -> Result<Vec<Pair<'a>>, Stop> {
+fn pairs<'a>(cx: &mut Context<'_>, args: Args<'a>) -> Result<Vec<Pair<'a>>, Stop> {
     let mut pairs = Vec::with_capacity(args.len() / 2);
     for position in (1..args.len()).step_by(2) {
         let key = cx.key(args.at(position))?;

@@ -8,7 +8,9 @@
 use emberlog_engine::{Found, Room};
 
 use super::context::RECORD_OVERHEAD;
-use super::table::flag::{DENYOOM, FAST, GATHERS, LOADING, NOSCRIPT, NOT_QUEUED, STALE, TIMED, WRITE};
+use super::table::flag::{
+    DENYOOM, FAST, GATHERS, LOADING, NOSCRIPT, NOT_QUEUED, STALE, TIMED, WRITE,
+};
 use super::{Command, Context, Group, Keys, Outcome, Stop, selected_by, text};
 use crate::resp::Args;
 use crate::serve::client::{Queued, Transaction, WatchedKey};
@@ -105,9 +107,7 @@ fn exec(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     }
     if transaction.refused {
         forget(cx);
-        return Err(Stop::error(
-            "EXECABORT Transaction discarded because of previous errors.",
-        ));
+        return Err(Stop::error("EXECABORT Transaction discarded because of previous errors."));
     }
     let now = cx.now;
     let expired = |watched: &WatchedKey| watched.expires_at.is_some_and(|at| at <= now);

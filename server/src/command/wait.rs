@@ -32,13 +32,9 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 /// The moment a wait of `arg` milliseconds ends; none for 0.
-fn deadline(
-    cx: &Context<'_>,
-    arg: &[u8],
-) -> Result<Option<emberlog_engine::UnixMillis>, Stop> {
-    let millis = integer(arg).map_err(|_| {
-        Stop::error("ERR timeout is not an integer or out of range")
-    })?;
+fn deadline(cx: &Context<'_>, arg: &[u8]) -> Result<Option<emberlog_engine::UnixMillis>, Stop> {
+    let millis =
+        integer(arg).map_err(|_| Stop::error("ERR timeout is not an integer or out of range"))?;
     let millis = u64::try_from(millis).map_err(|_| Stop::error("ERR timeout is negative"))?;
     Ok((millis > 0).then(|| cx.now.plus(millis)))
 }

@@ -61,7 +61,7 @@ pub(super) fn format_switch(on: bool) -> String {
 
 pub(super) fn parse_number<T>(text: &str, least: T, most: T) -> Result<T, String>
 where
-    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+    T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
 {
     match text.trim().parse::<T>() {
         Ok(number) if number >= least && number <= most => Ok(number),
@@ -101,9 +101,9 @@ const LEVELS: [(&str, LogLevel); 5] = [
 
 pub(super) fn parse_level(text: &str) -> Result<LogLevel, String> {
     let found = LEVELS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-    found.map(|(_, level)| *level).ok_or_else(|| {
-        format!("'{text}' is not one of debug, verbose, notice, warning, nothing")
-    })
+    found
+        .map(|(_, level)| *level)
+        .ok_or_else(|| format!("'{text}' is not one of debug, verbose, notice, warning, nothing"))
 }
 
 pub(super) fn format_level(level: LogLevel) -> String {

@@ -14,8 +14,8 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use file::apply_file;
 use emberlog_engine::{Ack, driver::DriverChoice};
+pub use file::apply_file;
 pub use kinds::{format_bytes, parse_bytes};
 pub use output_limit::{ClientClass, OutputLimit, OutputLimits};
 pub use table::{Key, find, keys, set};
@@ -37,7 +37,6 @@ pub enum LogLevel {
 
 /// All settings.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches with names of their own")]
 pub struct Config {
     /// Addresses to listen on; a leading `-` means that it may be unavailable.
     pub bind: Vec<String>,

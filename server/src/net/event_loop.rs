@@ -19,47 +19,35 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::socket::Socket;
+use super::stop::Stopping;
 use super::store::StoreSide;
 use super::{DISK, FIRST_CLIENT, Listeners, OPENED, Opened, Opening, SIGNAL};
 use crate::serve::Server;
-use crate::serve::state::{Changed, Stage};
+use crate::serve::state::Changed;
 use crate::serve::sweep::AfterFlush;
 
 /// Events taken in one poll.
 const EVENTS_MAX: usize = 1024;
 /// Milliseconds between two sweeps over all clients.
 const SWEEP_MS: u64 = 1000;
-/// Longest that stopping waits for replies to leave, in milliseconds.
-const DRAIN_MS: u64 = 10_000;
 /// Rounds in which clients that waited run within one turn.
 const ROUNDS_MAX: usize = 4;
 
-/// How far stopping is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stopping {
-    /// Not begun.
-    No,
-    /// Replies are leaving, until this moment at the latest.
-    Draining(UnixMillis),
-    /// The store is closing.
-    Closing,
-}
-
 /// The event loop and everything it drives.
 pub struct EventLoop {
-    poll: Poll,
-    server: Server,
-    listeners: Listeners,
-    unix_path: String,
+    pub(super) poll: Poll,
+    pub(super) server: Server,
+    pub(super) listeners: Listeners,
+    pub(super) unix_path: String,
     /// By slot.
-    sockets: Vec<Option<Socket>>,
-    signals: UnixStream,
+    pub(super) sockets: Vec<Option<Socket>>,
+    pub(super) signals: UnixStream,
     opening: Option<Opening>,
     store: Option<StoreSide>,
     /// Slots of clients that have more to do without another event.
-    again: Vec<usize>,
+    pub(super) again: Vec<usize>,
     swept_at: UnixMillis,
-    stopping: Stopping,
+    pub(super) stopping: Stopping,
     set_level: fn(crate::config::LogLevel),
 }
 
@@ -220,42 +208,7 @@ impl EventLoop {
         }
     }
 
-    fn accept(&mut self, number: usize) {
-        loop {
-            match self.listeners.accept(number) {
-                Ok(Some(socket)) => self.welcome(socket),
-                Ok(None) => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    // Out of files, most likely; the sweep tries again.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn welcome(&mut self, mut socket: Socket) {
-        let peer = socket.peer(&self.unix_path);
-        if let Err(refusal) = self.server.admit(peer.local) {
-            let _ = socket.write(refusal.0.as_bytes());
-            return;
-        }
-        socket.tune(self.server.state.config.tcp_keepalive);
-        let index = self.server.connect(peer);
-        if let Err(error) = socket.register(self.poll.registry(), Token(FIRST_CLIENT + index)) {
-            tracing::warn!(%error, "cannot watch a connection");
-            self.server.disconnect(index);
-            return;
-        }
-        if self.sockets.len() <= index {
-            self.sockets.resize_with(index + 1, || None);
-        }
-        self.sockets[index] = Some(socket);
-    }
-
-    fn close(&mut self, index: usize) {
+    pub(super) fn close(&mut self, index: usize) {
         // Closing the descriptor also ends its registration.
         if let Some(socket) = self.sockets.get_mut(index) {
             *socket = None;
@@ -365,54 +318,5 @@ impl EventLoop {
             micros / 1000,
         );
         Ok(())
-    }
-
-    fn on_signal(&mut self) {
-        let mut bytes = [0; 16];
-        if !matches!(self.signals.read(&mut bytes), Ok(1..)) {
-            return;
-        }
-        if self.stopping == Stopping::No && self.server.state.stage != (Stage::Stopping { flush: true }) {
-            tracing::info!("asked to stop by a signal");
-            self.server.state.stage = Stage::Stopping { flush: true };
-        }
-    }
-
-    /// Goes on with stopping, if it has been asked for. Returns whether there is another turn.
-    fn advance_stopping(&mut self) -> bool {
-        let Stage::Stopping { flush } = self.server.state.stage else { return true };
-        let now = self.server.now();
-        match self.stopping {
-            Stopping::No => {
-                tracing::info!("stopping: no more connections are accepted");
-                self.listeners.close();
-                let Some(shard) = self.server.shard.as_mut().filter(|_| flush) else {
-                    return false;
-                };
-                shard.flush();
-                self.server.stop_reading();
-                self.stopping = Stopping::Draining(now.plus(DRAIN_MS));
-                true
-            }
-            Stopping::Draining(until) => {
-                if self.server.owes_replies() && now < until {
-                    return true;
-                }
-                if let Some(shard) = &mut self.server.shard {
-                    shard.close(now);
-                }
-                self.stopping = Stopping::Closing;
-                // Whatever the shard wants now is started in the next turn.
-                self.again.push(usize::MAX);
-                true
-            }
-            Stopping::Closing => {
-                let closed = self.server.shard.as_ref().is_none_or(emberlog_engine::Shard::closed);
-                if closed {
-                    tracing::info!("the store is closed; goodbye");
-                }
-                !closed
-            }
-        }
     }
 }

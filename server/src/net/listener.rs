@@ -25,7 +25,7 @@ enum Listener {
 
 /// All listeners.
 pub struct Listeners {
-    listeners: Vec<Listener>,
+    open: Vec<Listener>,
     unix_path: Option<PathBuf>,
     /// What is listened on, for the log.
     addresses: Vec<String>,
@@ -60,7 +60,7 @@ impl Listeners {
     /// # Errors
     /// An address that is not marked as optional cannot be had.
     pub fn bind(config: &Config) -> Result<Listeners, BindError> {
-        let mut all = Listeners { listeners: Vec::new(), unix_path: None, addresses: Vec::new() };
+        let mut all = Listeners { open: Vec::new(), unix_path: None, addresses: Vec::new() };
         if config.port > 0 {
             for name in &config.bind {
                 all.bind_tcp(name, config)?;
@@ -69,11 +69,11 @@ impl Listeners {
         if let Some(path) = &config.unixsocket {
             let fail = |source| BindError { address: path.display().to_string(), source };
             let listener = bind_unix(path, config.unixsocketperm).map_err(fail)?;
-            all.listeners.push(Listener::Unix(listener));
+            all.open.push(Listener::Unix(listener));
             all.addresses.push(path.display().to_string());
             all.unix_path = Some(path.clone());
         }
-        if all.listeners.is_empty() {
+        if all.open.is_empty() {
             let source = io::Error::from(io::ErrorKind::AddrNotAvailable);
             return Err(BindError { address: config.bind.join(" "), source });
         }
@@ -93,12 +93,12 @@ impl Listeners {
         let fail = |source| BindError { address: format!("{host}:{}", config.port), source };
         for address in (host, config.port).to_socket_addrs().map_err(fail)? {
             // One place is kept for the unix socket.
-            if self.listeners.len() + 1 >= LISTENERS_MAX {
+            if self.open.len() + 1 >= LISTENERS_MAX {
                 return Err(fail(io::Error::other("too many addresses")));
             }
             match bind_tcp(address, config.tcp_backlog) {
                 Ok(listener) => {
-                    self.listeners.push(Listener::Tcp(listener));
+                    self.open.push(Listener::Tcp(listener));
                     self.addresses.push(address.to_string());
                 }
                 Err(error) if optional && error.kind() != io::ErrorKind::AddrInUse => {
@@ -122,7 +122,7 @@ impl Listeners {
 
     /// Registers all listeners; token n is listener n.
     pub(super) fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        for (number, listener) in self.listeners.iter_mut().enumerate() {
+        for (number, listener) in self.open.iter_mut().enumerate() {
             let token = Token(number);
             match listener {
                 Listener::Tcp(tcp) => registry.register(tcp, token, Interest::READABLE)?,
@@ -134,12 +134,12 @@ impl Listeners {
 
     /// Number of listeners.
     pub(super) fn len(&self) -> usize {
-        self.listeners.len()
+        self.open.len()
     }
 
     /// Accepts one connection of listener `number`; `None` when none waits.
     pub(super) fn accept(&self, number: usize) -> io::Result<Option<Socket>> {
-        let stream = match self.listeners.get(number) {
+        let stream = match self.open.get(number) {
             Some(Listener::Tcp(listener)) => listener.accept().map(|(s, _)| Stream::Tcp(s)),
             Some(Listener::Unix(listener)) => listener.accept().map(|(s, _)| Stream::Unix(s)),
             None => return Ok(None),
@@ -153,7 +153,7 @@ impl Listeners {
 
     /// Stops listening and removes the unix socket's file.
     pub(super) fn close(&mut self) {
-        self.listeners.clear();
+        self.open.clear();
         if let Some(path) = self.unix_path.take() {
             let _ = std::fs::remove_file(path);
         }

@@ -6,10 +6,12 @@
 //! drained the socket, so none is made just to be told so. Nothing is polled while nothing moves.
 //! See `docs/decisions/0002-sockets-by-mio.md`.
 
+mod accept;
 mod event_loop;
 mod listener;
 mod opening;
 mod socket;
+mod stop;
 mod store;
 
 pub use event_loop::EventLoop;

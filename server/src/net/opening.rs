@@ -61,12 +61,7 @@ impl Opening {
     }
 }
 
-fn run(
-    config: &Config,
-    memory_bytes: u64,
-    sender: &Sender<Result<Opened, String>>,
-    waker: &Waker,
-) {
+fn run(config: &Config, memory_bytes: u64, sender: &Sender<Result<Opened, String>>, waker: &Waker) {
     // The receiver is gone only when the process is stopping.
     let _ = sender.send(open(config, memory_bytes));
     let _ = waker.wake();

@@ -222,10 +222,7 @@ impl Parser {
 
 /// Reads `<integer>\r\n` at `start`. `Ok(None)`: not all there yet. The number is `None` when the
 /// line is not a number; the second value is the position after the line.
-fn number_line(
-    input: &[u8],
-    start: usize,
-) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
+fn number_line(input: &[u8], start: usize) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
     // No number that is accepted has more than 20 characters; longer lines are refused at once.
     let rest = input.get(start..).unwrap_or_default();
     let window = &rest[..rest.len().min(22)];

@@ -62,9 +62,7 @@ fn random_bytes_give_the_same_outcome_wherever_they_are_split() {
         let cut = cut % (input.len() + 1);
         commands(&input, 0, &WIDE) == commands(&input, cut, &WIDE)
     }
-    quickcheck::QuickCheck::new()
-        .tests(5_000)
-        .quickcheck(property as fn(Vec<u8>, usize) -> bool);
+    quickcheck::QuickCheck::new().tests(5_000).quickcheck(property as fn(Vec<u8>, usize) -> bool);
 }
 
 #[test]

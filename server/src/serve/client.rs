@@ -234,6 +234,7 @@ impl Session {
 }
 
 /// A client.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a client")]
 pub struct Client {
     /// What commands see.
     pub session: Session,

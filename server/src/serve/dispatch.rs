@@ -57,8 +57,7 @@ impl Server {
             }
             Some(stop) => {
                 cx.reply.truncate(start);
-                drop(cx);
-                return self.suspend(client, stop);
+                return self.suspend(client, &stop);
             }
         }
         self.finish(client, start, barrier);
@@ -188,8 +187,7 @@ fn queue(cx: &mut Context<'_>, resolved: Resolved, args: Args<'_>) -> Result<(),
         return Err(Stop::error("ERR the transaction is longer than 64 MiB"));
     }
     transaction.queue_bytes += bytes;
-    let queued =
-        Queued { command: resolved.command, id: resolved.id, args: OwnedArgs::from(args) };
+    let queued = Queued { command: resolved.command, id: resolved.id, args: OwnedArgs::from(args) };
     transaction.queue.push(queued);
     cx.reply.simple("QUEUED");
     Ok(())

@@ -269,7 +269,8 @@ impl Server {
         for client in self.clients.others_mut() {
             client.session.close(Closing::AfterReplies);
         }
-        let all: Vec<usize> = self.clients.others().map(|client| client.session.key.index).collect();
+        let all: Vec<usize> =
+            self.clients.others().map(|client| client.session.key.index).collect();
         self.clients.flush.extend(all);
     }
 

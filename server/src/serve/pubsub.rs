@@ -61,11 +61,10 @@ impl PubSub {
     /// Everyone who hears a message on `channel`, with the pattern by which they hear it.
     pub fn listeners(&self, channel: &[u8]) -> Vec<(ClientKey, Option<&[u8]>)> {
         let exact = self.channels.get(channel).into_iter().flatten().map(|key| (*key, None));
-        let by_pattern = self
-            .patterns
-            .iter()
-            .filter(|(pattern, _)| glob::matches(pattern, channel))
-            .flat_map(|(pattern, keys)| keys.iter().map(|key| (*key, Some(pattern.as_slice()))));
+        let by_pattern =
+            self.patterns.iter().filter(|(pattern, _)| glob::matches(pattern, channel)).flat_map(
+                |(pattern, keys)| keys.iter().map(|key| (*key, Some(pattern.as_slice()))),
+            );
         exact.chain(by_pattern).collect()
     }
 

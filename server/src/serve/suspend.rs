@@ -28,7 +28,6 @@ pub(super) fn ticket(key: ClientKey) -> Ticket {
     Ticket(key.id << SLOT_BITS | key.index as u64)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "slots have 20 bits")]
 fn client_of(ticket: Ticket) -> ClientKey {
     let index = (ticket.0 & ((1 << SLOT_BITS) - 1)) as usize;
     ClientKey { index, id: ticket.0 >> SLOT_BITS }
@@ -36,18 +35,18 @@ fn client_of(ticket: Ticket) -> ClientKey {
 
 impl Server {
     /// Makes the client wait as `stop` says.
-    pub(super) fn suspend(&mut self, client: &mut Client, stop: Stop) {
+    pub(super) fn suspend(&mut self, client: &mut Client, stop: &Stop) {
         let key = client.session.key;
         match stop {
             Stop::Cold => self.load_keys(client),
-            Stop::Gather(request) => self.gather(client, request),
+            Stop::Gather(request) => self.gather(client, *request),
             Stop::Room => {
                 self.state.stats.room_waits += 1;
                 client.wait = Wait::Room;
                 self.waiting_for_room.push_back(key);
             }
             Stop::Until(until) => {
-                client.wait = Wait::Until(until);
+                client.wait = Wait::Until(*until);
                 self.waiting_until.push(key);
             }
             Stop::Pause => {

@@ -30,7 +30,8 @@ fn verdict(client: &mut Client, config: &Config, now: UnixMillis) -> Option<&'st
     };
     let connection = &client.connection;
     if client.wait == Wait::Nothing {
-        let half_open = !client.session.authenticated && past(client.session.created_at, config.half_open_timeout);
+        let half_open = !client.session.authenticated
+            && past(client.session.created_at, config.half_open_timeout);
         let stuck = connection.parser.is_partial() || !connection.input.is_empty();
         if half_open || stuck && past(client.received_at, config.half_open_timeout) {
             return Some("half open");

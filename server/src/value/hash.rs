@@ -60,13 +60,13 @@ impl<'a> Hash<'a> {
     }
 
     /// Fields and their values.
-    pub fn iter(&self) -> Pairs<'a> {
+    pub fn pairs(&self) -> Pairs<'a> {
         Pairs { rest: self.body }
     }
 
     /// The value of `field`.
     pub fn get(&self, field: &[u8]) -> Option<&'a [u8]> {
-        self.iter().find(|(name, _)| *name == field).map(|(_, value)| value)
+        self.pairs().find(|(name, _)| *name == field).map(|(_, value)| value)
     }
 }
 
@@ -111,11 +111,14 @@ fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
 }
 
 fn put_varint(mut number: usize, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = (number & 0x7f).to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
-    out.push((number & 0x7f) as u8);
 }
 
 /// Builds a hash value field by field.
@@ -181,7 +184,7 @@ mod tests {
         let long = vec![7u8; 300];
         let value = build(&[(b"a", b"1"), (b"b", &long), (&long, b"")]);
         let hash = Hash::parse(&value).unwrap();
-        let pairs: Vec<_> = hash.iter().collect();
+        let pairs: Vec<_> = hash.pairs().collect();
         assert_eq!(pairs, [(&b"a"[..], &b"1"[..]), (b"b", &long), (&long, b"")]);
         assert_eq!(hash.get(b"b"), Some(&long[..]));
         assert_eq!(hash.get(b"c"), None);
@@ -199,7 +202,7 @@ mod tests {
                 let mut damaged = value.clone();
                 damaged[position] ^= 1 << bit;
                 if let Ok(hash) = Hash::parse(&damaged) {
-                    assert_eq!(hash.iter().count(), hash.len());
+                    assert_eq!(hash.pairs().count(), hash.len());
                 }
             }
         }
