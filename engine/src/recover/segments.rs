@@ -85,11 +85,6 @@ impl Source {
                     self.adopt(scanned);
                 }
             }
-            tracing::error!(segment = self.segment.0, "a footer is damaged; scanning");
-            let end = Some(trailer.data_end);
-            let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
-            self.adopt(scanned);
-            self.damages += 1;
         }
         let scanned = self.scanned.as_mut()?;
         let named = Scanned {
@@ -279,6 +274,7 @@ pub(super) fn table(
             lsn_max: source.lsn_max,
             killers: source.killers,
             clear_seq: source.clear_seq,
+            buried_lsn: Lsn::NONE,
             damaged: false,
         };
         table.restore(source.segment, segment);

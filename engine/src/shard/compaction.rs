@@ -51,8 +51,9 @@ pub(super) enum Job {
     Footer(SegmentId),
     /// Rows are being worked through; a window may be on its way.
     Copy(Box<Copy>, bool),
-    /// All rows are done; the last copies are on their way to stable storage.
-    Drain(SegmentId),
+    /// All rows are done; the last copies are on their way to stable storage, and the mutations up
+    /// to this LSN, which made the other records obsolete.
+    Drain(SegmentId, Lsn),
 }
 
 /// What compaction has tried since it last gained something.
@@ -117,7 +118,7 @@ impl Shard {
         match std::mem::take(&mut self.compaction) {
             Job::Idle => self.choose_victim(),
             Job::Copy(copy, false) => self.copy_rows(copy),
-            Job::Drain(victim) => self.drain(victim),
+            Job::Drain(victim, lsn) => self.drain(victim, lsn),
             waiting => self.compaction = waiting,
         }
     }
@@ -192,7 +193,7 @@ impl Shard {
     fn abandon(&mut self) {
         let victim = match std::mem::take(&mut self.compaction) {
             Job::Idle => return,
-            Job::Footer(victim) | Job::Drain(victim) => victim,
+            Job::Footer(victim) | Job::Drain(victim, _) => victim,
             Job::Copy(copy, _) => copy.victim,
         };
         tracing::error!(segment = victim.0, "a segment's footer is damaged; it is left alone");
@@ -258,7 +259,7 @@ impl Shard {
                     return;
                 }
                 RowStep::Damaged => {
-                    self.compaction = Job::Drain(copy.victim);
+                    self.compaction = Job::Footer(copy.victim);
                     self.abandon();
                     return;
                 }
@@ -270,7 +271,7 @@ impl Shard {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.drain(copy.victim);
+        self.drain(copy.victim, self.log.appended_lsn());
     }
 
     fn copy_row(&mut self, copy: &mut Copy, rows: &[u8]) -> RowStep {
@@ -460,9 +461,11 @@ impl Shard {
     }
 
     /// Releases the victim once nothing is on its way any more.
-    fn drain(&mut self, victim: SegmentId) {
-        if (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle()) {
-            self.compaction = Job::Drain(victim);
+    fn drain(&mut self, victim: SegmentId, obsolete: Lsn) {
+        let copying = (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle());
+        if copying || self.log.durable_lsn() < obsolete {
+            self.flush_wanted = true;
+            self.compaction = Job::Drain(victim, obsolete);
             return;
         }
         let segment = self.log.segments.get(victim);
