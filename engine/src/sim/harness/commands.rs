@@ -185,7 +185,7 @@ impl World {
         };
         self.counts.gets += 1;
         self.counts.lost_named += u64::from(seen == Seen::Lost);
-        let now = self.now();
+        let now = self.clock();
         self.model.observe(&name, &seen, now)?;
         let needed = self.model.barrier(&name);
         let durable = self.shard().durable_lsn();
@@ -247,7 +247,7 @@ impl World {
 
     fn delete(&mut self, number: u8) -> Result<(), Stop> {
         let name = self.keys[usize::from(number)].clone();
-        let (wall, now) = (self.wall(), self.now());
+        let (wall, now) = (self.wall(), self.clock());
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
         match shard.delete(&key, wall)? {
@@ -303,7 +303,7 @@ impl World {
     }
 
     fn clear(&mut self, namespace: u16) -> Result<(), Stop> {
-        let (wall, now) = (self.wall(), self.now());
+        let (wall, now) = (self.wall(), self.clock());
         let shard = self.shard();
         let before = shard.appended_lsn();
         let lsn = shard.clear(Namespace(namespace), wall)?;
