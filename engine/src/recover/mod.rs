@@ -26,6 +26,8 @@ use crate::log::SegmentTable;
 use crate::space::{LOST, Space};
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
+pub(crate) use scan::{Subject, scan};
+
 use disk::Blocking;
 use replay::Replay;
 use segments::Source;

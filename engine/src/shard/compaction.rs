@@ -16,6 +16,7 @@ use crate::index::{Due, Entry};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
 use crate::key::unpack;
 use crate::log::{Append, Batch, Moved, NO_KEY_MARK, SURVIVOR_STREAMS, SegmentState};
+use crate::recover::{Subject, scan};
 use crate::units::{BatchSeq, Location, Lsn, SegmentId};
 
 /// Bytes of the victim read at a time.
@@ -26,6 +27,8 @@ pub(super) enum Step {
     Trailer,
     Rows(Trailer),
     Window { start: u32, bytes: usize },
+    /// All of a victim whose footer does not read.
+    Whole,
 }
 
 /// A victim being copied.
@@ -180,6 +183,7 @@ impl Shard {
         match step {
             Step::Trailer => self.on_trailer(buffer),
             Step::Rows(trailer) => self.on_rows(trailer, buffer),
+            Step::Whole => self.on_whole(&buffer),
             Step::Window { start, bytes } => {
                 if let Job::Copy(copy, waiting) = &mut self.compaction {
                     copy.window = Some((*start, *bytes, buffer));
@@ -214,7 +218,7 @@ impl Shard {
                 let end = segment_bytes as usize;
                 self.read_victim(victim, start, end - start, Step::Rows(t));
             }
-            _ => self.abandon(),
+            _ => self.read_whole(victim),
         }
     }
 
@@ -225,9 +229,38 @@ impl Shard {
         let rows = buffer[skip..skip + trailer.rows_bytes as usize].to_vec();
         self.pool.give(buffer);
         if crc32fast::hash(&rows) != trailer.rows_crc {
+            self.read_whole(victim);
+            return;
+        }
+        self.copy_victim(victim, rows);
+    }
+
+    /// A footer is derived from the batches: one that was cut off by a crash, or has rotted, is
+    /// made again from them.
+    fn read_whole(&mut self, victim: SegmentId) {
+        tracing::warn!(segment = victim.0, "a footer does not read; scanning the segment");
+        let bytes = self.root.segment_bytes as usize;
+        self.read_victim(victim, 0, bytes, Step::Whole);
+    }
+
+    fn on_whole(&mut self, buffer: &Buffer) {
+        let Job::Footer(victim) = self.compaction else { return };
+        let subject = Subject {
+            store_id: self.root.store_id,
+            segment: victim,
+            incarnation: self.log.segments.get(victim).incarnation,
+            durable_lsn: self.root.durable_lsn,
+            sealed_end: None,
+        };
+        let scanned = scan(&buffer[..self.root.segment_bytes as usize], &subject);
+        if scanned.damages > 0 {
             self.abandon();
             return;
         }
+        self.copy_victim(victim, scanned.rows);
+    }
+
+    fn copy_victim(&mut self, victim: SegmentId, rows: Vec<u8>) {
         let seed = self.log.seed(victim);
         let copy = Copy { victim, seed, rows, at: 0, seq: BatchSeq(0), window: None };
         self.compaction = Job::Copy(Box::new(copy), false);

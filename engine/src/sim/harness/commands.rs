@@ -288,7 +288,8 @@ impl World {
         }
         let change = match (old, new) {
             (Some(old), Some(new)) if new > old => {
-                let class = touch_class_of(new.since(now));
+                // By the engine's clock, which may be behind.
+                let class = touch_class_of(new.since(self.clock().earliest));
                 Change::Touch(name, new, touch_quantum_secs(class) * 1000)
             }
             _ if journaled.is_some() => Change::Expire(name, new),
