@@ -226,15 +226,7 @@ impl Shard {
     /// Forgets every entry of a namespace.
     pub(super) fn forget_space(&mut self, namespace: Namespace) {
         let space = std::mem::take(self.space_mut(namespace));
-        let segment_bytes = self.root.segment_bytes;
-        let segments = &mut self.log.segments;
-        let mut bury = |entry: crate::index::Entry| {
-            if entry.location != crate::space::LOST {
-                let (segment, _) = entry.location.split(segment_bytes);
-                segments.remove_live(segment, entry.size.bytes_max() as u64);
-            }
-        };
-        space.index.for_each(|_, entry| bury(entry));
-        space.side.values().for_each(|side| bury(side.entry));
+        space.index.for_each(|_, entry| self.bury(&entry));
+        space.side.values().for_each(|side| self.bury(&side.entry));
     }
 }

@@ -15,7 +15,7 @@ use emberlog_engine::sim::program::Program;
 use emberlog_engine::sim::shrink::shrink;
 
 /// Programs run at most to shorten a failing one.
-const SHRINK_BUDGET: u32 = 3_000;
+const SHRINK_BUDGET: u32 = 1_000;
 
 /// Deterministic simulation of the storage engine.
 #[derive(Parser)]

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::{PATIENCE, World};
 use crate::shard::{Event, LoadError, Lookup, ScannedKey, Ticket};
 use crate::sim::faults::Profile;
-use crate::sim::model::{ModelKey, Seen, Value};
-use crate::units::{Lsn, Namespace, UnixMillis};
+use crate::sim::model::{Clock, ModelKey, Seen, Value};
+use crate::units::{Lsn, Namespace};
 
 /// A scan under way, with what it must and what it may find.
 pub(super) struct ScanWatch {
@@ -154,12 +154,14 @@ impl World {
     }
 
     /// Reads every key of a store that was just opened, with the time of each answer.
-    pub(super) fn read_all(&mut self) -> Result<BTreeMap<ModelKey, (Seen, UnixMillis)>, String> {
+    pub(super) fn read_all(
+        &mut self,
+    ) -> Result<BTreeMap<ModelKey, (Seen, Clock)>, String> {
         let mut all = BTreeMap::new();
         for number in 0..self.keys.len() {
             let name = self.keys[number].clone();
             let seen = self.read_blocking(&name)?;
-            let now = self.now();
+            let now = self.clock();
             all.insert(name, (seen, now));
         }
         Ok(all)
