@@ -40,7 +40,7 @@ impl Index {
         }
     }
 
-    /// As [`Index::visit_page`], but only for entries that [expire](Due::At) at or before the end
+    /// As [`Index::visit_page`], but only for entries that [expire](crate::index::Due::At) at or before the end
     /// of the second `until_secs`, and several times cheaper if they are few: the sweep's step.
     /// Entries that are [`Due::Far`](crate::index::Due::Far) are not met.
     pub fn visit_due(
