@@ -46,6 +46,9 @@ pub struct Config {
     /// Start even when both checkpoints are unusable and tombstones may have been dropped, so that
     /// deleted keys may come back.
     pub rebuild_may_resurrect: bool,
+    /// What only simulations change.
+    #[cfg(feature = "sim")]
+    pub sim: crate::sim::SimConfig,
 }
 
 impl Default for Config {
@@ -61,6 +64,8 @@ impl Default for Config {
             segments_ahead: 3,
             hash_seed: [0; 16],
             rebuild_may_resurrect: false,
+            #[cfg(feature = "sim")]
+            sim: crate::sim::SimConfig::default(),
         }
     }
 }
@@ -87,11 +92,11 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fail = |key, problem: String| Err(ConfigError { key, problem });
         if !self.segment_bytes.is_power_of_two()
-            || !(16 << 10..=1 << 30).contains(&self.segment_bytes)
+            || !(16 << 10..=64 << 20).contains(&self.segment_bytes)
         {
             return fail(
                 "segment_bytes",
-                format!("{} is not a power of two from 16 KiB to 1 GiB", self.segment_bytes),
+                format!("{} is not a power of two from 16 KiB to 64 MiB", self.segment_bytes),
             );
         }
         let segment = u64::from(self.segment_bytes);

@@ -56,7 +56,8 @@ impl Wheel {
         }
     }
 
-    /// Items due within this many ms from now are taken for certain.
+    /// Items due within this many ms from now are taken for certain, as long as what is due is
+    /// taken out: the window begins at the earliest item that is overdue.
     pub fn window_ms(&self) -> u64 {
         (self.ticks.len() as u64 - 1) * TICK_MS
     }

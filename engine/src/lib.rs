@@ -22,6 +22,8 @@ mod key;
 mod log;
 mod recover;
 mod shard;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod space;
 pub mod units;
 

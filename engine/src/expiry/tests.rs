@@ -38,8 +38,9 @@ fn everything_taken_comes_out_in_order_and_never_early() {
                     Identity::of(KeyHash(random(&mut state) << 8)),
                 );
                 let taken = wheel.schedule(UnixMillis(due), UnixMillis(now), who.0, who.1);
-                if due <= now + wheel.window_ms() {
-                    assert!(taken, "due in {} ms; {}", due.saturating_sub(now), replay(seed));
+                let behind = model.keys().next().is_some_and(|first| *first <= now);
+                if due <= now + wheel.window_ms() && !behind {
+                    assert!(taken, "due in {} ms; {}", due as i64 - now as i64, replay(seed));
                 } else if due > latest + wheel.window_ms() + 2 * TICK_MS {
                     assert!(!taken, "due in {} ms; {}", due - now, replay(seed));
                 }
@@ -58,7 +59,17 @@ fn everything_taken_comes_out_in_order_and_never_early() {
             if let (Some(next), Some((first, _))) = (wheel.next_due(), model.first_key_value()) {
                 assert!(next.0 <= *first && next.0 + TICK_MS > *first, "{}", replay(seed));
             }
-            while let Some((namespace, identity, due)) = wheel.due(UnixMillis(now)) {
+            // Now and then the shard is busy and takes only some of what is due.
+            let limit = if random(&mut state).is_multiple_of(4) {
+                random(&mut state) % 10
+            } else {
+                u64::MAX
+            };
+            let mut taken = 0;
+            while taken < limit
+                && let Some((namespace, identity, due)) = wheel.due(UnixMillis(now))
+            {
+                taken += 1;
                 let (first, whos) = model.iter_mut().next().expect("it was scheduled");
                 assert!(due.0 <= now && due.0 == *first, "{}", replay(seed));
                 let at = whos.iter().position(|who| *who == (namespace, identity));
@@ -68,7 +79,9 @@ fn everything_taken_comes_out_in_order_and_never_early() {
                 }
                 held -= 1;
             }
-            assert!(model.keys().next().is_none_or(|due| *due > now), "late; {}", replay(seed));
+            if taken < limit {
+                assert!(model.keys().next().is_none_or(|due| *due > now), "late; {}", replay(seed));
+            }
             assert_eq!(wheel.len(), held, "{}", replay(seed));
         }
     }

@@ -115,7 +115,7 @@ impl Superblock {
             durable_seq: BatchSeq(fields.u64(128)?),
         };
         if !block.segment_bytes.is_power_of_two()
-            || !(1 << 14..=1 << 30).contains(&block.segment_bytes)
+            || !(1 << 14..=1 << 26).contains(&block.segment_bytes)
         {
             return Err(DecodeError::Field("segment bytes"));
         }

@@ -369,3 +369,29 @@ fn hits_at_least_as_often_as_lru() {
     }
     assert!(worse.is_empty(), "{worse:#?}");
 }
+
+#[test]
+fn a_working_set_larger_than_the_small_queue_gets_in_through_the_ghosts() {
+    let (mut hot, mut marks) = (Hot::new(), HashMap::new());
+    let budget = 5_000_000;
+    // 2,500 values of about 1,150 bytes, one after the other: 58 % of the budget, so each has left
+    // the small queue long before it is read again.
+    let (mut last_hits, mut strangers) = (0, 1 << 32);
+    for _ in 0..6 {
+        last_hits = 0;
+        for number in 0..2_500u64 {
+            let key = (Namespace(0), Identity::of(KeyHash(Random(number).next())), vec![1]);
+            if hot.get(key.0, key.1, &key.2).is_some() {
+                last_hits += 1;
+                continue;
+            }
+            hot.insert(&new_entry(&key, &[0; 1_000]), marks.get(&key.1).copied().unwrap_or(0));
+            marks.extend(hot.evict(budget, Lsn(1)).map(|evicted| (evicted.identity, evicted.freq)));
+            // Others come by and are never seen again.
+            strangers += 1;
+            let stranger = Identity::of(KeyHash(Random(strangers).next()));
+            hot.insert(&new_entry(&(Namespace(1), stranger, vec![2]), &[0; 1_000]), 0);
+        }
+    }
+    assert!(last_hits > 2_300, "{last_hits} of 2,500");
+}

@@ -47,7 +47,8 @@ pub fn decode_row(row: [u8; ROW_BYTES]) -> Option<(Identity, Entry)> {
     let row = u128::from_le_bytes(row);
     let field = |at: u32, bits: u32| (row >> at) as u64 & ((1 << bits) - 1);
     let location = Location(field(LOCATION_AT, Location::BITS));
-    if row >> RESERVED_AT != 0 || location == Location(0) {
+    // Location 0 is no record, but stands for one that was lost.
+    if row >> RESERVED_AT != 0 {
         return None;
     }
     let entry = Entry {

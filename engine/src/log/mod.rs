@@ -14,7 +14,7 @@ mod stream;
 
 pub(crate) use batch::{Batch, Moved};
 pub(crate) use segments::{Segment, SegmentState, SegmentTable};
-pub(crate) use stream::{Sealing, Stream};
+pub(crate) use stream::{Sealing, Stream, segment_bytes_alone};
 
 use crate::format::bytes::Seed;
 use crate::format::record::Head;

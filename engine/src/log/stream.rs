@@ -42,6 +42,14 @@ fn commit_bytes(head: &Head) -> usize {
     commit.padded_bytes() + IDENTITY_BYTES + segment::record_row_bytes(&commit)
 }
 
+/// Bytes of a segment that holds nothing but this record, as a member of a group if it is one.
+pub(crate) fn segment_bytes_alone(head: &Head) -> usize {
+    let commit = commit_bytes(head);
+    let batch = (Batch::single_bytes(head) + commit).next_multiple_of(4096);
+    let rows = segment::batch_row_bytes() + segment::record_row_bytes(head) + commit;
+    segment::HEADER_BYTES as usize + batch + rows + TRAILER_BYTES
+}
+
 /// One stream of batches.
 pub(crate) struct Stream {
     number: usize,

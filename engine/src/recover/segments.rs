@@ -75,8 +75,15 @@ impl Source {
     /// The rows, from the footer or else from a scan.
     pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
         if let Some(trailer) = self.trailer {
-            if let Some(rows) = footer_rows(disk, root, &trailer) {
-                return Cursor::new(self.segment, rows, Scanned::default());
+            match footer_rows(disk, root, &trailer) {
+                Some(rows) => return Cursor::new(self.segment, rows, Scanned::default()),
+                None => {
+                    // Perhaps only cut off while it was written: what counts is the batches.
+                    tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
+                    let end = Some(trailer.data_end);
+                    let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
+                    self.adopt(scanned);
+                }
             }
             tracing::error!(segment = self.segment.0, "a footer is damaged; scanning");
             let end = Some(trailer.data_end);
@@ -288,6 +295,8 @@ fn seal(
     scanned: &Scanned,
 ) -> Result<(), OpenError> {
     let file = FileId::Segment(source.segment);
+    // The batches first, so that the footer never names what a power cut then takes.
+    disk.sync(file)?;
     let mut header = vec![0; HEADER_BYTES as usize];
     let head = SegmentHead {
         store_id: root.store_id,

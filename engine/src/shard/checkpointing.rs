@@ -135,6 +135,10 @@ impl Shard {
     /// Bytes of log between two checkpoints. Eight times the index keeps the extra writes below an
     /// eighth; an eighth of the disk keeps what compaction must carry on small.
     fn checkpoint_interval(&self) -> u64 {
+        #[cfg(feature = "sim")]
+        if self.config.sim.eager_checkpoints {
+            return self.config.checkpoint_bytes;
+        }
         let disk = self.config.disk_bytes_max / 8;
         self.config.checkpoint_bytes.min(disk).max(8 * self.index_bytes() as u64)
     }

@@ -16,7 +16,7 @@ use crate::index::{Due, Entry};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
 use crate::key::unpack;
 use crate::log::{Append, Batch, Moved, NO_KEY_MARK, SURVIVOR_STREAMS, SegmentState};
-use crate::units::{BatchSeq, Location, SegmentId};
+use crate::units::{BatchSeq, Location, Lsn, SegmentId};
 
 /// Bytes of the victim read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -55,6 +55,15 @@ pub(super) enum Job {
     Drain(SegmentId),
 }
 
+/// What compaction has tried since it last gained something.
+#[derive(Default)]
+pub(super) struct Effort {
+    appended: Lsn,
+    live_bytes: u64,
+    at_hand: usize,
+    victims: usize,
+}
+
 impl Job {
     pub(super) fn is_active(&self) -> bool {
         !matches!(self, Job::Idle)
@@ -83,15 +92,20 @@ impl Shard {
         }
     }
 
-    /// Free slots below which compaction works.
+    /// Segments at hand below which compaction works.
     fn low_water(&self) -> usize {
-        (supply::RESERVE + 2).max(self.log.segments.limit() / 16)
+        let usual = (supply::RESERVE + 2).max(self.log.segments.limit() / 16);
+        usual.max(self.supply.goal)
     }
 
-    /// Writers are waiting for space: what pins segments is a checkpoint too old.
-    pub(super) fn compaction_pressure(&mut self) {
-        if !self.compaction.is_active() {
+    /// Writers are waiting for space: compacts, and if what pins segments is that the checkpoints
+    /// are too old, takes a new one.
+    pub(super) fn press_on(&mut self) {
+        self.compact();
+        let newest_possible = BatchSeq(self.log.unapplied_seq().0 - 1);
+        if !self.compaction.is_active() && self.root.older.start_seq < newest_possible {
             self.checkpointing.want();
+            self.checkpoint();
         }
     }
 
@@ -110,7 +124,7 @@ impl Shard {
 
     fn choose_victim(&mut self) {
         let horizon = self.horizon();
-        let low = self.log.segments.available() < self.low_water();
+        let low = self.segments_at_hand() < self.low_water();
         if std::mem::take(&mut self.log.segments.maybe_dead) || low {
             let all = self.log.segments.iter();
             let dead = all.filter(|(_, segment)| compact::is_dead(segment, &horizon));
@@ -119,7 +133,11 @@ impl Shard {
                 self.log.segments.release(id);
             }
         }
-        if self.closing || self.log.segments.available() >= self.low_water() {
+        if self.segments_at_hand() >= self.low_water() {
+            self.supply.goal = 0;
+            return;
+        }
+        if self.closing || !self.worth_another_victim() {
             return;
         }
         let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else { return };
@@ -127,6 +145,20 @@ impl Shard {
         self.compaction = Job::Footer(victim);
         let offset = self.root.segment_bytes as usize - 4096;
         self.read_victim(victim, offset, 4096, Step::Trailer);
+    }
+
+    /// Whether compaction gains anything. Large records may fill their segments so badly that
+    /// moving them wins none, and an idle store would wear its disk out with trying: once every
+    /// segment has had its turn in vain, it stops until something is written or dies.
+    fn worth_another_victim(&mut self) -> bool {
+        let (appended, live) = (self.log.appended_lsn(), self.log.segments.live_bytes());
+        let at_hand = self.segments_at_hand();
+        let effort = &mut self.effort;
+        if (effort.appended, effort.live_bytes) != (appended, live) || at_hand > effort.at_hand {
+            *effort = Effort { appended, live_bytes: live, at_hand, victims: 0 };
+        }
+        effort.victims += 1;
+        effort.victims <= self.log.segments.count(SegmentState::Sealed)
     }
 
     fn read_victim(&mut self, victim: SegmentId, offset: usize, bytes: usize, step: Step) {
@@ -238,7 +270,6 @@ impl Shard {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.compaction = Job::Drain(copy.victim);
         self.drain(copy.victim);
     }
 

@@ -140,6 +140,7 @@ impl Shard {
         self.log.on_batch_written(batch);
         if usize::from(batch.stream) == USER_STREAM {
             self.undurable.settle(self.log.durable_lsn());
+            self.confirmed.1 = self.now;
         } else {
             self.counters.compaction_bytes_written += batch.bytes() as u64;
             self.apply_moves(batch);

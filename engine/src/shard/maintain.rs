@@ -11,6 +11,8 @@ const EXPIRE_MAX: usize = 2000;
 const SWEEP_PAGES_MAX: usize = 256;
 /// Time between two slices of the sweep.
 const TICK_MS: u64 = 100;
+/// How long the log must be quiet before its last batch is confirmed.
+const CONFIRM_AFTER_MS: u64 = 1000;
 /// RAM that is neither index nor hot set: buffers, footer rows, code, connections.
 const OVERHEAD_BYTES: usize = 24 << 20;
 
@@ -20,6 +22,7 @@ impl Shard {
         let now = self.advance(now);
         self.expire_due(now);
         self.sweep_slice(now);
+        self.confirm(now);
         self.maintain();
     }
 
@@ -49,8 +52,24 @@ impl Shard {
         self.balance();
     }
 
-    fn jobs_active(&self) -> bool {
+    pub(super) fn jobs_active(&self) -> bool {
         self.compaction.is_active() || self.checkpointing.is_active()
+    }
+
+    /// When the log falls quiet, one empty batch says that the batch before it was durable. Without
+    /// it, damage to the very last batch could not be told from a torn tail.
+    fn confirm(&mut self, now: UnixMillis) {
+        let (confirmed, written) = self.confirmed;
+        let quiet = self.log.durable_lsn() == self.log.appended_lsn()
+            && now.since(written) >= CONFIRM_AFTER_MS;
+        if !quiet || confirmed == self.log.durable_lsn() || self.poisoned || self.closing {
+            return;
+        }
+        if self.room_for_delete(256) == super::Room::Yes {
+            self.append_commit();
+            self.confirmed.0 = self.log.appended_lsn();
+            self.flush_wanted = true;
+        }
     }
 
     /// Removes what has expired, in the order in which it expired.
@@ -112,12 +131,13 @@ impl Shard {
         for _ in 0..SWEEP_PAGES_MAX {
             let Some((number, page)) = self.sweep.next(now, spaces.len(), pages) else { break };
             let namespace = Namespace(number as u16);
+            let until_secs = now.plus(wheel.window_ms()).0 / 1000;
             let mut visit = |identity, entry: crate::index::Entry| {
                 if let Due::At(seconds) = entry.expiry.due(now) {
                     wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
                 }
             };
-            spaces[number].index.visit_page(page, &mut visit);
+            spaces[number].index.visit_due(page, until_secs, now, &mut visit);
             if page == 0 {
                 spaces[number].side.values().for_each(|side| visit(side.identity, side.entry));
             }
@@ -153,6 +173,10 @@ impl Shard {
 
     /// Bytes that the hot set may take now.
     fn hot_budget(&self) -> usize {
+        #[cfg(feature = "sim")]
+        if let Some(bytes) = self.config.sim.hot_bytes {
+            return bytes;
+        }
         let index = self.index_bytes();
         let free = self.hot_budget.saturating_sub(index + OVERHEAD_BYTES);
         free.max(4 << 20)
@@ -166,6 +190,13 @@ impl Shard {
     pub fn set_memory_budget(&mut self, bytes: u64) {
         self.config.memory_bytes_max = bytes;
         self.hot_budget = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    /// Keeps at most this many bytes of values in RAM, whatever the budget says.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_hot_bytes(&mut self, bytes: usize) {
+        self.config.sim.hot_bytes = Some(bytes);
+        self.balance();
     }
 
     /// Tells the shard the process's resident set, so that what it cannot count itself

@@ -104,7 +104,10 @@ pub struct Shard {
     events: VecDeque<Event>,
     supply: supply::Supply,
     compaction: compaction::Job,
+    effort: compaction::Effort,
     checkpointing: checkpointing::Job,
+    /// The last batch that a later one proves durable, and when a user batch was last written.
+    confirmed: (Lsn, UnixMillis),
     flush_wanted: bool,
     poisoned: bool,
     closing: bool,

@@ -2,7 +2,6 @@
 
 use super::Shard;
 use crate::log::SegmentState;
-use crate::units::Lsn;
 
 /// Sizes of things and counts since the store was opened. Names are those of INFO's `# Ember`.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +69,6 @@ pub(super) struct Counters {
     pub(super) recovery_ms: u64,
     pub(super) recovery_records: u64,
     pub(super) recovery_entries: u64,
-    /// The last commit of a group; segments holding an open group must not be compacted.
-    pub(super) group_lsn: Lsn,
 }
 
 /// Counts by eighths of powers of two: any quantile to within 13 %, in 4 KiB.

@@ -12,7 +12,7 @@ use crate::format::record::{self, Head, Kind, TouchRow};
 use crate::hot::NewEntry;
 use crate::index::{Due, Entry, Expiry, SizeClass, touch_class_of, touch_quantum_secs};
 use crate::key::Key;
-use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM};
+use crate::log::{segment_bytes_alone, Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM};
 use crate::space::{LOST, SideEntry};
 use crate::units::{Location, Lsn, Namespace, UnixMillis};
 
@@ -269,14 +269,19 @@ impl Shard {
         if members.is_empty() {
             return Lsn::NONE;
         }
+        let lsn = self.append_commit();
+        for packed in members {
+            self.undurable.note(packed, lsn);
+        }
+        lsn
+    }
+
+    /// Appends a commit. Grouped records leave room for theirs; others must have asked.
+    pub(super) fn append_commit(&mut self) -> Lsn {
         let head = Head::new(Kind::Commit, self.log.next_lsn());
         let record = Append { head: &head, key: &[], value: &[], identity: NO_KEY_MARK };
         let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
-        appended.expect("grouped records leave room for their commit");
-        for packed in members {
-            self.undurable.note(packed, head.lsn);
-        }
-        self.counters.group_lsn = head.lsn;
+        appended.expect("there is room for a commit");
         head.lsn
     }
 
@@ -288,7 +293,16 @@ impl Shard {
     fn check_lengths(&self, key: &Key<'_>, value: &[u8]) -> Result<(), Refused> {
         let limit = |len, max| if len > max { Err(Refused::TooLarge { len, max }) } else { Ok(()) };
         limit(key.bytes.len(), record::KEY_BYTES_MAX)?;
-        limit(value.len(), self.value_bytes_max())
+        limit(value.len(), self.value_bytes_max())?;
+        // Long keys in small segments: the key stands in the footer once more.
+        let head = Head {
+            flags: record::GROUPED,
+            value_len: value.len() as u32,
+            ..self.head(Kind::Put, key.namespace, key.bytes)
+        };
+        let overhead = segment_bytes_alone(&head) - head.record_bytes();
+        let max = (self.root.segment_bytes as usize).saturating_sub(overhead);
+        limit(head.record_bytes(), max)
     }
 
     /// Appends a user record, as a member of the group if there is one.
