@@ -48,6 +48,9 @@ pub(crate) struct Segment {
     /// The last batch with a clear or an open; not to be compacted before both checkpoints are
     /// past it.
     pub(crate) clear_seq: BatchSeq,
+    /// LSN given out last when the segment was first seen to be wholly dead: what it was superseded
+    /// by. Released only once that is durable, for until then a crash needs the older versions.
+    pub(crate) dead_since: Option<Lsn>,
     /// Its footer could not be read: left alone until the next start rebuilds it.
     pub(crate) damaged: bool,
 }
@@ -62,6 +65,7 @@ impl Segment {
         lsn_max: Lsn::NONE,
         killers: 0,
         clear_seq: BatchSeq(0),
+        dead_since: None,
         damaged: false,
     };
 }
@@ -142,6 +146,10 @@ impl SegmentTable {
         self.counts[state as usize] += 1;
         segment.state = state;
         self.maybe_dead |= state == SegmentState::Sealed && segment.live_bytes == 0;
+    }
+
+    pub(crate) fn set_dead_since(&mut self, id: SegmentId, appended: Lsn) {
+        self.segments[id.0 as usize].dead_since = Some(appended);
     }
 
     pub(crate) fn set_damaged(&mut self, id: SegmentId) {

@@ -75,21 +75,14 @@ impl Source {
     /// The rows, from the footer or else from a scan.
     pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
         if let Some(trailer) = self.trailer {
-            match footer_rows(disk, root, &trailer) {
-                Some(rows) => return Cursor::new(self.segment, rows, Scanned::default()),
-                None => {
-                    // Perhaps only cut off while it was written: what counts is the batches.
-                    tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
-                    let end = Some(trailer.data_end);
-                    let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
-                    self.adopt(scanned);
-                }
+            if let Some(rows) = footer_rows(disk, root, &trailer) {
+                return Cursor::new(self.segment, rows, Scanned::default());
             }
-            tracing::error!(segment = self.segment.0, "a footer is damaged; scanning");
+            // Perhaps only cut off while it was written: what counts is the batches.
+            tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
             let end = Some(trailer.data_end);
             let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
             self.adopt(scanned);
-            self.damages += 1;
         }
         let scanned = self.scanned.as_mut()?;
         let named = Scanned {
@@ -279,6 +272,7 @@ pub(super) fn table(
             lsn_max: source.lsn_max,
             killers: source.killers,
             clear_seq: source.clear_seq,
+            dead_since: None,
             damaged: false,
         };
         table.restore(source.segment, segment);

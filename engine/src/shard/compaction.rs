@@ -51,8 +51,9 @@ pub(super) enum Job {
     Footer(SegmentId),
     /// Rows are being worked through; a window may be on its way.
     Copy(Box<Copy>, bool),
-    /// All rows are done; the last copies are on their way to stable storage.
-    Drain(SegmentId),
+    /// All rows are done; the last copies are on their way to stable storage, and so is what
+    /// superseded the rows that were dropped: everything up to this LSN.
+    Drain(SegmentId, Lsn),
 }
 
 /// What compaction has tried since it last gained something.
@@ -111,13 +112,14 @@ impl Shard {
 
     /// Starts or continues compaction, as far as it can go without waiting.
     pub(super) fn compact(&mut self) {
-        if self.poisoned {
+        // A group may still supersede what it finds; until it has ended, nothing can be judged.
+        if self.poisoned || self.group.is_some() {
             return;
         }
         match std::mem::take(&mut self.compaction) {
             Job::Idle => self.choose_victim(),
             Job::Copy(copy, false) => self.copy_rows(copy),
-            Job::Drain(victim) => self.drain(victim),
+            Job::Drain(victim, needed) => self.drain(victim, needed),
             waiting => self.compaction = waiting,
         }
     }
@@ -126,12 +128,7 @@ impl Shard {
         let horizon = self.horizon();
         let low = self.segments_at_hand() < self.low_water();
         if std::mem::take(&mut self.log.segments.maybe_dead) || low {
-            let all = self.log.segments.iter();
-            let dead = all.filter(|(_, segment)| compact::is_dead(segment, &horizon));
-            let dead: Vec<SegmentId> = dead.map(|(id, _)| id).collect();
-            for id in dead {
-                self.log.segments.release(id);
-            }
+            self.release_dead(&horizon);
         }
         if self.segments_at_hand() >= self.low_water() {
             self.supply.goal = 0;
@@ -145,6 +142,24 @@ impl Shard {
         self.compaction = Job::Footer(victim);
         let offset = self.root.segment_bytes as usize - 4096;
         self.read_victim(victim, offset, 4096, Step::Trailer);
+    }
+
+    /// Frees segments without reading them, once what superseded their records is durable.
+    fn release_dead(&mut self, horizon: &Horizon) {
+        let all = self.log.segments.iter();
+        let dead = all.filter(|(_, segment)| compact::is_dead(segment, horizon));
+        let dead: Vec<_> = dead.map(|(id, segment)| (id, segment.dead_since)).collect();
+        let appended = self.log.appended_lsn();
+        for (id, since) in dead {
+            if since.unwrap_or(appended) <= horizon.durable_lsn {
+                self.log.segments.release(id);
+                continue;
+            }
+            if since.is_none() {
+                self.log.segments.set_dead_since(id, appended);
+            }
+            self.log.segments.maybe_dead = true;
+        }
     }
 
     /// Whether compaction gains anything. Large records may fill their segments so badly that
@@ -192,7 +207,7 @@ impl Shard {
     fn abandon(&mut self) {
         let victim = match std::mem::take(&mut self.compaction) {
             Job::Idle => return,
-            Job::Footer(victim) | Job::Drain(victim) => victim,
+            Job::Footer(victim) | Job::Drain(victim, _) => victim,
             Job::Copy(copy, _) => copy.victim,
         };
         tracing::error!(segment = victim.0, "a segment's footer is damaged; it is left alone");
@@ -258,7 +273,7 @@ impl Shard {
                     return;
                 }
                 RowStep::Damaged => {
-                    self.compaction = Job::Drain(copy.victim);
+                    self.compaction = Job::Drain(copy.victim, Lsn::NONE);
                     self.abandon();
                     return;
                 }
@@ -270,7 +285,7 @@ impl Shard {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.drain(copy.victim);
+        self.drain(copy.victim, self.log.appended_lsn());
     }
 
     fn copy_row(&mut self, copy: &mut Copy, rows: &[u8]) -> RowStep {
@@ -459,10 +474,16 @@ impl Shard {
         }
     }
 
-    /// Releases the victim once nothing is on its way any more.
-    fn drain(&mut self, victim: SegmentId) {
+    /// Releases the victim once nothing is on its way any more, and everything up to `needed` is
+    /// durable: what it lost to newer versions must not be gone before they are there for good.
+    fn drain(&mut self, victim: SegmentId, needed: Lsn) {
         if (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle()) {
-            self.compaction = Job::Drain(victim);
+            self.compaction = Job::Drain(victim, needed);
+            return;
+        }
+        if self.log.durable_lsn() < needed {
+            self.flush_wanted = true;
+            self.compaction = Job::Drain(victim, needed);
             return;
         }
         let segment = self.log.segments.get(victim);
