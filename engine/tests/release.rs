@@ -1,6 +1,8 @@
 //! A segment may be used again only when whatever superseded its records is on stable storage: until
 //! then a crash takes the newer version back, and the older one must still be there.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
