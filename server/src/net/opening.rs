@@ -84,7 +84,9 @@ fn open(config: &Config, memory_bytes: u64) -> Result<Opened, String> {
     let mut shard = Shard::open(&mut *disk, &store, driver::now(), &mut progress)
         .map_err(|error| error.to_string())?;
     shard.adopt_buffers(disk.registered_buffers());
-    Ok(Opened { shard, disk, micros: driver::monotonic_us() - started })
+    let micros = driver::monotonic_us() - started;
+    shard.note_recovery_ms(micros / 1000);
+    Ok(Opened { shard, disk, micros })
 }
 
 /// The engine's configuration.
