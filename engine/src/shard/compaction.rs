@@ -259,6 +259,11 @@ impl Shard {
             copy.rows = rows;
             match step {
                 RowStep::Next(at) => copy.at = at,
+                // The segment that it waits for may never come: what has been copied is enough.
+                RowStep::Stalled if self.closing => {
+                    self.close_survivors();
+                    return;
+                }
                 RowStep::Stalled => {
                     self.compaction = Job::Copy(copy, false);
                     return;
@@ -282,10 +287,14 @@ impl Shard {
         if let Some((_, _, buffer)) = copy.window.take() {
             self.pool.give(buffer);
         }
+        self.close_survivors();
+        self.drain(copy.victim, self.log.appended_lsn());
+    }
+
+    fn close_survivors(&mut self) {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.drain(copy.victim, self.log.appended_lsn());
     }
 
     fn copy_row(&mut self, copy: &mut Copy, rows: &[u8]) -> RowStep {
