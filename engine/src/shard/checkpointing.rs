@@ -124,10 +124,10 @@ impl Shard {
         let grown = self.logged_bytes() - job.bytes_at_last + job.replayed_bytes;
         let due = grown >= self.checkpoint_interval();
         let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
-        let wanted = job.wanted && self.now >= job.retry_at;
+        let paused = self.now < job.retry_at;
         if self.closing {
             self.checkpoint_to_close(changed);
-        } else if due || wanted {
+        } else if (due || job.wanted) && !paused {
             self.begin_checkpoint();
         }
     }
@@ -335,7 +335,7 @@ impl Shard {
         job.retry_at = self.now.plus(pause_ms);
         if self.closing {
             // What is durable stays so; the next start replays the log instead.
-            job.closed = true;
+            (job.closing, job.closed) = (true, true);
         }
     }
 }
