@@ -26,7 +26,7 @@ pub struct Config {
     /// Size of a segment file; a power of two of at least 16 KiB. Fixed when a store is created: an
     /// existing store keeps its own.
     pub segment_bytes: u32,
-    /// Most bytes that segment files may take together; at least 8 segments.
+    /// Most bytes that segment files may take together; at least [`Config::SEGMENTS_MIN`] segments.
     pub disk_bytes_max: u64,
     /// Most bytes of RAM: index, hot set, buffers and the rest of the process.
     pub memory_bytes_max: u64,
@@ -46,6 +46,9 @@ pub struct Config {
     /// Start even when both checkpoints are unusable and tombstones may have been dropped, so that
     /// deleted keys may come back.
     pub rebuild_may_resurrect: bool,
+    /// What only simulations change.
+    #[cfg(feature = "sim")]
+    pub sim: crate::sim::SimConfig,
 }
 
 impl Default for Config {
@@ -61,6 +64,8 @@ impl Default for Config {
             segments_ahead: 3,
             hash_seed: [0; 16],
             rebuild_may_resurrect: false,
+            #[cfg(feature = "sim")]
+            sim: crate::sim::SimConfig::default(),
         }
     }
 }
@@ -78,7 +83,7 @@ pub struct ConfigError {
 impl Config {
     /// Fewest segments a store can work with: the open ones of every stream, a reserve for
     /// deletes and compaction, and some to compact.
-    pub const SEGMENTS_MIN: u64 = 12;
+    pub const SEGMENTS_MIN: u64 = 16;
 
     /// Checks every value and the relations between them.
     ///
@@ -87,11 +92,11 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fail = |key, problem: String| Err(ConfigError { key, problem });
         if !self.segment_bytes.is_power_of_two()
-            || !(16 << 10..=1 << 30).contains(&self.segment_bytes)
+            || !(16 << 10..=64 << 20).contains(&self.segment_bytes)
         {
             return fail(
                 "segment_bytes",
-                format!("{} is not a power of two from 16 KiB to 1 GiB", self.segment_bytes),
+                format!("{} is not a power of two from 16 KiB to 64 MiB", self.segment_bytes),
             );
         }
         let segment = u64::from(self.segment_bytes);

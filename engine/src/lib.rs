@@ -1,7 +1,35 @@
 //! Emberlog's storage engine: a compact RAM index and a hot set over an append-only segment store.
+//!
+//! ```text
+//! units, error, config <- format <- log, index, hot, expiry <- compact, checkpoint, recover
+//!   <- shard <- driver, sim
+//! ```
+//! An arrow means "may be imported by". [`Shard`] is the way in; [`driver`] holds the only system
+//! calls and clocks. A SET and a GET are followed station by station in `shard/mod.rs` and in
+//! ARCHITECTURE.md.
 
+mod checkpoint;
+mod compact;
 pub mod config;
+pub mod driver;
+pub mod error;
+pub mod expiry;
+pub mod format;
+pub mod hot;
+pub mod index;
 pub mod io;
+mod key;
+mod log;
+mod recover;
+mod shard;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod space;
 pub mod units;
 
 pub use config::{Ack, Config, ConfigError};
+pub use error::OpenError;
+pub use key::Key;
+pub use recover::Progress;
+pub use shard::{Event, Found, LoadError, Lookup, Refused, Room, ScannedKey, Shard, Stats, Ticket};
+pub use units::{Lsn, Namespace, UnixMillis};

@@ -16,6 +16,7 @@ impl Lsn {
     pub const NONE: Lsn = Lsn(0);
 
     /// The LSN that follows this one.
+    #[must_use]
     pub fn next(self) -> Lsn {
         Lsn(self.0 + 1)
     }
@@ -33,6 +34,7 @@ pub struct BatchSeq(pub u64);
 
 impl BatchSeq {
     /// The sequence number that follows this one.
+    #[must_use]
     pub fn next(self) -> BatchSeq {
         BatchSeq(self.0 + 1)
     }

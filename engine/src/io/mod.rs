@@ -119,6 +119,8 @@ pub struct IoResult {
     pub buffer: Option<Buffer>,
     /// The outcome.
     pub outcome: Result<IoDone, IoError>,
+    /// Microseconds from start to completion, for statistics only.
+    pub micros: u32,
 }
 
 /// A completion-based disk. Requests without a data dependency on each other may be carried out

@@ -1,0 +1,113 @@
+//! Which segment to compact, and where its survivors go. Pure functions; the job that reads and
+//! copies is `shard/compaction.rs`.
+
+use crate::log::{Segment, SegmentState};
+use crate::units::{BatchSeq, Lsn, SegmentId, UnixMillis};
+
+/// What a choice of victim depends on beside the segments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Horizon {
+    /// Batches up to here are never replayed again: both checkpoints contain their effect.
+    pub(crate) seq: BatchSeq,
+    /// Everything up to here is on stable storage.
+    pub(crate) durable_lsn: Lsn,
+    /// The next batch.
+    pub(crate) next_seq: BatchSeq,
+    pub(crate) segment_bytes: u32,
+}
+
+/// Whether a sealed segment may be compacted now.
+fn eligible(segment: &Segment, horizon: &Horizon) -> bool {
+    segment.state == SegmentState::Sealed
+        && !segment.damaged
+        // A later user record must be durable too: it proves to recovery that a group which ended
+        // here was committed, once the commit itself is compacted away.
+        && segment.lsn_max < horizon.durable_lsn
+        && segment.clear_seq <= horizon.seq
+}
+
+/// A segment that nothing needs: freed without being read.
+pub(crate) fn is_dead(segment: &Segment, horizon: &Horizon) -> bool {
+    let killers_done = segment.killers == 0 || segment.seq_max <= horizon.seq;
+    eligible(segment, horizon) && segment.live_bytes == 0 && killers_done
+}
+
+/// The victim with the best ratio of benefit to cost: free space won, weighted by how long the
+/// segment has been left alone, over the bytes to read and to write (LFS; `RAMCloud` §4).
+pub(crate) fn victim<'a>(
+    segments: impl Iterator<Item = (SegmentId, &'a Segment)>,
+    horizon: &Horizon,
+) -> Option<SegmentId> {
+    let size = u64::from(horizon.segment_bytes);
+    let mut best = None;
+    for (id, segment) in segments {
+        // At 31/32 live the copy wins less than the footer costs.
+        if !eligible(segment, horizon) || segment.live_bytes > size / 32 * 31 {
+            continue;
+        }
+        let live = u128::from(segment.live_bytes.min(size));
+        let age = u128::from(horizon.next_seq.0 - segment.seq_max.0) + 1;
+        let benefit = (u128::from(size) - live) * age * 1024;
+        let score = benefit / (u128::from(size) + live);
+        if best.is_none_or(|(top, _)| score > top) {
+            best = Some((score, id));
+        }
+    }
+    best.map(|(_, id)| id)
+}
+
+/// The survivor stream for a record by its remaining time to live, so that what dies together lies
+/// together: up to an hour, twelve hours, three days, longer or never.
+pub(crate) fn stream_of(expires_at: Option<UnixMillis>, now: UnixMillis) -> usize {
+    const HOUR_MS: u64 = 3_600_000;
+    match expires_at.map(|at| at.since(now)) {
+        Some(left) if left <= HOUR_MS => 1,
+        Some(left) if left <= 12 * HOUR_MS => 2,
+        Some(left) if left <= 72 * HOUR_MS => 3,
+        _ => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(live_bytes: u64, seq_max: u64) -> Segment {
+        Segment {
+            state: SegmentState::Sealed,
+            live_bytes,
+            seq_max: BatchSeq(seq_max),
+            ..Segment::MISSING
+        }
+    }
+
+    fn horizon() -> Horizon {
+        Horizon {
+            seq: BatchSeq(50),
+            durable_lsn: Lsn(101),
+            next_seq: BatchSeq(100),
+            segment_bytes: 1024,
+        }
+    }
+
+    fn pick(segments: &[Segment]) -> Option<u32> {
+        victim((0..).map(SegmentId).zip(segments), &horizon()).map(|id| id.0)
+    }
+
+    #[test]
+    fn emptier_and_older_segments_go_first() {
+        assert_eq!(pick(&[sealed(900, 50), sealed(100, 50)]), Some(1));
+        assert_eq!(pick(&[sealed(500, 90), sealed(500, 10)]), Some(1));
+        assert_eq!(pick(&[sealed(1024, 1)]), None, "nothing to win");
+    }
+
+    #[test]
+    fn what_recovery_may_still_need_is_left_alone() {
+        let undurable = Segment { lsn_max: Lsn(101), ..sealed(0, 60) };
+        let cleared = Segment { clear_seq: BatchSeq(51), ..sealed(0, 60) };
+        assert_eq!(pick(&[undurable, cleared]), None);
+        let killers = Segment { killers: 1, ..sealed(0, 60) };
+        assert!(!is_dead(&killers, &horizon()) && pick(&[killers]) == Some(0));
+        assert!(is_dead(&Segment { killers: 1, ..sealed(0, 50) }, &horizon()));
+    }
+}

@@ -1,0 +1,96 @@
+//! A checkpoint: the index as rows, in pages with a checksum each. FORMAT.md §5.
+//!
+//! ```text
+//! page 0 | page 1 | ...        page = header (32) | payload, zero-filled to 64 KiB
+//! ```
+//! Pages carry either index rows (16 bytes each) or side-table rows (variable). The number of pages
+//! and the batch to replay from stand in the superblock, which makes the checkpoint valid.
+
+use super::DecodeError;
+use super::bytes::{Fields, Writer, check_crc};
+use crate::units::Namespace;
+
+/// Length of a page.
+pub const PAGE_BYTES: usize = 64 << 10;
+/// Length of a page's header.
+pub const PAGE_HEADER_BYTES: usize = 32;
+/// Length of an index row.
+pub const ROW_BYTES: usize = 16;
+/// Payload bytes of a page.
+pub const PAYLOAD_BYTES_MAX: usize = PAGE_BYTES - PAGE_HEADER_BYTES;
+const MAGIC: u32 = 0x5047_4b43; // "CKGP"
+
+/// What a page's payload is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Payload {
+    /// Index rows of one namespace.
+    Index = 1,
+    /// Side-table rows of one namespace: row (16), key length u16, key.
+    Side = 2,
+}
+
+/// Header of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageHead {
+    /// The checkpoint it belongs to.
+    pub number: u64,
+    /// Its position in the file.
+    pub page: u32,
+    /// What the payload is.
+    pub payload: Payload,
+    /// Whose rows these are.
+    pub namespace: Namespace,
+    /// Bytes of payload.
+    pub bytes: u32,
+}
+
+/// Completes a page whose payload already stands behind the header in `page`.
+///
+/// # Panics
+/// When `page` is not [`PAGE_BYTES`] long or the payload does not fit.
+pub fn seal_page(head: &PageHead, page: &mut [u8]) {
+    assert_eq!(page.len(), PAGE_BYTES);
+    let end = PAGE_HEADER_BYTES + head.bytes as usize;
+    page[end..].fill(0);
+    let header = Writer::<PAGE_HEADER_BYTES>::new()
+        .u32(0)
+        .u32(MAGIC)
+        .u64(head.number)
+        .u32(head.page)
+        .u8(head.payload as u8)
+        .u8(0)
+        .u16(head.namespace.0)
+        .u32(head.bytes)
+        .done();
+    page[..PAGE_HEADER_BYTES].copy_from_slice(&header);
+    super::bytes::seal_crc(page);
+}
+
+/// Reads a page; returns its header and payload.
+///
+/// # Errors
+/// When it is damaged or not the expected page of the expected checkpoint.
+pub fn decode_page(bytes: &[u8], number: u64, page: u32) -> Result<(PageHead, &[u8]), DecodeError> {
+    let fields = Fields(bytes);
+    if fields.u32(4)? != MAGIC {
+        return Err(DecodeError::Magic);
+    }
+    check_crc(fields.slice(0, PAGE_BYTES)?)?;
+    if fields.u64(8)? != number || fields.u32(16)? != page {
+        return Err(DecodeError::Field("checkpoint or page number"));
+    }
+    let payload = match fields.u8(20)? {
+        1 => Payload::Index,
+        2 => Payload::Side,
+        _ => return Err(DecodeError::Field("payload kind")),
+    };
+    let head = PageHead {
+        number,
+        page,
+        payload,
+        namespace: Namespace(fields.u16(22)?),
+        bytes: fields.u32(24)?,
+    };
+    Ok((head, fields.slice(PAGE_HEADER_BYTES, head.bytes as usize)?))
+}

@@ -1,0 +1,308 @@
+//! One framed mutation: header, key, value. FORMAT.md §2.
+//!
+//! Two checksums: the first covers header and key (and the second), so that a record whose value
+//! has rotted can still say *whose* value was lost; the second covers the value.
+//!
+//! ```text
+//!  0 head crc | 4 value crc | 8 kind | 9 flags | 10 type | 11 touch+codec | 12 key len | 14 ns
+//! 16 stored len | 20 idle ttl s | 24 lsn | 32 expires at ms (48 bit) + dictionary (16 bit) | 40 key
+//! ```
+
+use super::DecodeError;
+use super::bytes::{Fields, Seed, Writer};
+use crate::units::{Lsn, Namespace, RECORD_ALIGN, UnixMillis};
+
+/// Length of the record header.
+pub const HEADER_BYTES: usize = 40;
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+
+/// What a record does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// Sets the key to the value.
+    Put = 1,
+    /// Deletes the key (a tombstone).
+    Delete = 2,
+    /// Moves expiries without rewriting values; the value is a list of [`TouchRow`]s.
+    Touch = 3,
+    /// Deletes every key of the namespace, or of all namespaces if it is [`ALL_NAMESPACES`].
+    Clear = 4,
+    /// Ends a group: the group's records take effect together or not at all.
+    Commit = 5,
+    /// The store was opened: a group left unfinished before this is void.
+    Open = 6,
+}
+
+/// Namespace value of a [`Kind::Clear`] that means every namespace.
+pub const ALL_NAMESPACES: Namespace = Namespace(u16::MAX);
+
+impl Kind {
+    /// The kind with this tag.
+    pub(crate) fn decode(byte: u8) -> Result<Kind, DecodeError> {
+        Ok(match byte {
+            1 => Kind::Put,
+            2 => Kind::Delete,
+            3 => Kind::Touch,
+            4 => Kind::Clear,
+            5 => Kind::Commit,
+            6 => Kind::Open,
+            _ => return Err(DecodeError::Field("record kind")),
+        })
+    }
+}
+
+/// Flag: the record belongs to a group that a later [`Kind::Commit`] ends.
+pub const GROUPED: u8 = 1;
+/// Flag: the key lives in the side table, because another key owned its index identity.
+pub const SIDE: u8 = 2;
+/// Flag: compaction moved the record here; its LSN is older than its neighbours'.
+pub const RELOCATED: u8 = 4;
+/// Flag: an extension block (reserved: encryption key, epoch, clock stamp) precedes the key.
+pub const EXTENDED: u8 = 8;
+
+/// Header fields of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// What the record does.
+    pub kind: Kind,
+    /// [`GROUPED`], [`SIDE`], [`RELOCATED`].
+    pub flags: u8,
+    /// Opaque type of the value, chosen by the user of the engine.
+    pub value_type: u8,
+    /// 0: exact expiry; k > 0: the expiry may lag behind the last touch by less than
+    /// `16 s << k` (see `expiry`).
+    pub touch: u8,
+    /// Key space of the key.
+    pub namespace: Namespace,
+    /// Length of the key in bytes.
+    pub key_len: u16,
+    /// Length of the stored value in bytes.
+    pub value_len: u32,
+    /// Sliding time to live in seconds; reserved for session objects, 0 otherwise.
+    pub idle_ttl_s: u32,
+    /// Identity and order of the mutation.
+    pub lsn: Lsn,
+    /// Absolute expiry; `None` never expires.
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl Head {
+    /// A header of `kind` with everything else empty.
+    pub fn new(kind: Kind, lsn: Lsn) -> Head {
+        Head {
+            kind,
+            flags: 0,
+            value_type: 0,
+            touch: 0,
+            namespace: Namespace(0),
+            key_len: 0,
+            value_len: 0,
+            idle_ttl_s: 0,
+            lsn,
+            expires_at: None,
+        }
+    }
+
+    /// Bytes of the whole record, without padding.
+    pub fn record_bytes(&self) -> usize {
+        HEADER_BYTES + usize::from(self.key_len) + self.value_len as usize
+    }
+
+    /// Bytes that the record takes in a batch: padded to [`RECORD_ALIGN`].
+    pub fn padded_bytes(&self) -> usize {
+        self.record_bytes().next_multiple_of(RECORD_ALIGN)
+    }
+
+    fn encode(&self, value_crc: u32) -> [u8; HEADER_BYTES] {
+        let expires = self.expires_at.map_or(0, |at| at.0);
+        Writer::<HEADER_BYTES>::new()
+            .u32(0)
+            .u32(value_crc)
+            .u8(self.kind as u8)
+            .u8(self.flags)
+            .u8(self.value_type)
+            .u8(self.touch)
+            .u16(self.key_len)
+            .u16(self.namespace.0)
+            .u32(self.value_len)
+            .u32(self.idle_ttl_s)
+            .u64(self.lsn.0)
+            .u64(expires & UnixMillis::MAX.0)
+            .done()
+    }
+}
+
+/// Writes the record to the front of `out` and zeroes its padding; returns the padded length.
+///
+/// # Panics
+/// When `out` is shorter than [`Head::padded_bytes`] or the lengths disagree with the header:
+/// both are the caller's to get right.
+pub fn encode(head: &Head, key: &[u8], value: &[u8], seed: Seed, out: &mut [u8]) -> usize {
+    assert_eq!(key.len(), usize::from(head.key_len));
+    assert_eq!(value.len(), head.value_len as usize);
+    let value_crc = seed.crc(&[value]);
+    let mut header = head.encode(value_crc);
+    let head_crc = seed.crc(&[&header[4..], key]);
+    header[..4].copy_from_slice(&head_crc.to_le_bytes());
+    let key_end = HEADER_BYTES + key.len();
+    let end = key_end + value.len();
+    out[..HEADER_BYTES].copy_from_slice(&header);
+    out[HEADER_BYTES..key_end].copy_from_slice(key);
+    out[key_end..end].copy_from_slice(value);
+    let padded = head.padded_bytes();
+    out[end..padded].fill(0);
+    padded
+}
+
+/// A record decoded in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Header fields.
+    pub head: Head,
+    /// The key.
+    pub key: &'a [u8],
+    /// The stored value; verified only if `value_ok`.
+    pub value: &'a [u8],
+    /// Whether the value matches its checksum. Header and key always do.
+    pub value_ok: bool,
+}
+
+/// Decodes the record at the front of `bytes`. A value that fails its checksum is reported by
+/// [`Record::value_ok`], because header and key are still to be trusted.
+///
+/// # Errors
+/// When header or key are damaged, foreign or cut short.
+pub fn decode(bytes: &[u8], seed: Seed) -> Result<Record<'_>, DecodeError> {
+    let (head, key, value_crc) = decode_head(bytes, seed)?;
+    let value =
+        Fields(bytes).slice(HEADER_BYTES + usize::from(head.key_len), head.value_len as usize)?;
+    Ok(Record { head, key, value, value_ok: seed.crc(&[value]) == value_crc })
+}
+
+/// Decodes header and key only; the value need not be there. Also returns the value's checksum.
+///
+/// # Errors
+/// When header or key are damaged, foreign or cut short.
+pub fn decode_head(bytes: &[u8], seed: Seed) -> Result<(Head, &[u8], u32), DecodeError> {
+    let fields = Fields(bytes);
+    let kind = Kind::decode(fields.u8(8)?)?;
+    let key_len = fields.u16(12)?;
+    let key = fields.slice(HEADER_BYTES, usize::from(key_len))?;
+    let header = fields.slice(4, HEADER_BYTES - 4)?;
+    if fields.u32(0)? != seed.crc(&[header, key]) {
+        return Err(DecodeError::Checksum);
+    }
+    let flags = fields.u8(9)?;
+    if flags & !(GROUPED | SIDE | RELOCATED) != 0 {
+        return Err(DecodeError::Field("record flags"));
+    }
+    let touch = fields.u8(11)?;
+    if touch > 7 {
+        return Err(DecodeError::Field("touch class or codec"));
+    }
+    let expires = fields.u64(32)? & UnixMillis::MAX.0;
+    let head = Head {
+        kind,
+        flags,
+        value_type: fields.u8(10)?,
+        touch,
+        namespace: Namespace(fields.u16(14)?),
+        key_len,
+        value_len: fields.u32(16)?,
+        idle_ttl_s: fields.u32(20)?,
+        lsn: Lsn(fields.u64(24)?),
+        expires_at: (expires != 0).then_some(UnixMillis(expires)),
+    };
+    Ok((head, key, fields.u32(4)?))
+}
+
+/// Length of a [`TouchRow`].
+pub const TOUCH_ROW_BYTES: usize = 12;
+
+/// One journaled touch: the key's index identity, its touch class, its new expiry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TouchRow {
+    /// Packed index identity (`index::Identity`), at most 48 bits.
+    pub identity: u64,
+    /// Touch class, 1..=7.
+    pub touch: u8,
+    /// New expiry in seconds since the Unix epoch.
+    pub expires_s: u32,
+}
+
+impl TouchRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> [u8; TOUCH_ROW_BYTES] {
+        let packed = self.identity | u64::from(self.touch) << 48;
+        Writer::<TOUCH_ROW_BYTES>::new().u64(packed).u32(self.expires_s).done()
+    }
+
+    /// Reads a row back.
+    ///
+    /// # Errors
+    /// When bytes are missing or the class is out of range.
+    pub fn decode(bytes: &[u8]) -> Result<TouchRow, DecodeError> {
+        let fields = Fields(bytes);
+        let packed = fields.u64(0)?;
+        let touch = u8::try_from(packed >> 48).map_err(|_| DecodeError::Field("touch class"))?;
+        if !(1..=7).contains(&touch) {
+            return Err(DecodeError::Field("touch class"));
+        }
+        Ok(TouchRow { identity: packed & ((1 << 48) - 1), touch, expires_s: fields.u32(8)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{Incarnation, SegmentId};
+
+    fn sample() -> (Head, Seed) {
+        let head = Head {
+            value_type: 3,
+            touch: 2,
+            namespace: Namespace(5),
+            key_len: 3,
+            value_len: 5,
+            expires_at: Some(UnixMillis(1_700_000_000_123)),
+            ..Head::new(Kind::Put, Lsn(77))
+        };
+        (head, Seed::new(9, SegmentId(1), Incarnation(2)))
+    }
+
+    #[test]
+    fn round_trip() {
+        let (head, seed) = sample();
+        let mut out = vec![0xff; 64];
+        assert_eq!(encode(&head, b"key", b"value", seed, &mut out), 48);
+        let record = decode(&out, seed).unwrap();
+        assert_eq!((record.head, record.key, record.value), (head, &b"key"[..], &b"value"[..]));
+        assert!(record.value_ok);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let (head, seed) = sample();
+        let mut out = vec![0; 48];
+        encode(&head, b"key", b"value", seed, &mut out);
+        for bit in 0..(HEADER_BYTES + 8) * 8 {
+            let mut bad = out.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            match decode(&bad, seed) {
+                Err(_) => assert!(bit / 8 < HEADER_BYTES + 3, "bit {bit} is not in head or key"),
+                Ok(record) => assert!(!record.value_ok, "bit {bit} went unnoticed"),
+            }
+        }
+    }
+
+    #[test]
+    fn another_incarnation_does_not_verify() {
+        let (head, seed) = sample();
+        let mut out = vec![0; 48];
+        encode(&head, b"key", b"value", seed, &mut out);
+        let other = Seed::new(9, SegmentId(1), Incarnation(3));
+        assert_eq!(decode(&out, other).unwrap_err(), DecodeError::Checksum);
+    }
+}

@@ -1,0 +1,170 @@
+//! A value in RAM, and what it really costs there.
+//!
+//! Owns: [`HotEntry`], [`NewEntry`], the arithmetic of heap blocks.
+//! Never knows: queues' order, budgets.
+
+use bytes::Bytes;
+
+use crate::index::Identity;
+use crate::units::{Location, Lsn, Namespace, UnixMillis};
+
+/// What to put into the hot set; key and value are copied, into one allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry<'a> {
+    /// Key space of the key.
+    pub namespace: Namespace,
+    /// Identity of the key.
+    pub identity: Identity,
+    /// The whole key, at most 65,535 bytes.
+    pub key: &'a [u8],
+    /// The decompressed value.
+    pub value: &'a [u8],
+    /// The server's type tag.
+    pub value_type: u8,
+    /// Absolute expiry.
+    pub expires_at: Option<UnixMillis>,
+    /// The mutation that wrote it.
+    pub lsn: Lsn,
+    /// Where its record is.
+    pub location: Location,
+}
+
+/// Which queue an entry is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum QueueName {
+    Small,
+    Main,
+}
+
+/// A value in RAM. Its bytes may be shared with replies, which may outlive it.
+#[derive(Debug)]
+pub struct HotEntry {
+    /// Key, then value.
+    bytes: Bytes,
+    pub(super) identity: Identity,
+    pub(super) location: Location,
+    pub(super) lsn: Lsn,
+    expires_at: UnixMillis,
+    pub(super) pins: u32,
+    /// Neighbours in the queue; see `queue`.
+    pub(super) older: u32,
+    pub(super) newer: u32,
+    key_len: u16,
+    pub(super) namespace: Namespace,
+    value_type: u8,
+    /// Accesses since it was last considered for eviction, at most 3.
+    pub(super) freq: u8,
+    pub(super) queue: QueueName,
+}
+
+/// Stands for "no expiry" within an entry: beyond [`UnixMillis::MAX`], so never a record's.
+const NO_EXPIRY: UnixMillis = UnixMillis(u64::MAX);
+
+impl HotEntry {
+    pub(super) fn new(new: &NewEntry<'_>, queue: QueueName) -> HotEntry {
+        let Ok(key_len) = u16::try_from(new.key.len()) else {
+            panic!("a key of {} bytes exceeds 65,535", new.key.len())
+        };
+        let mut bytes = Vec::with_capacity(new.key.len() + new.value.len());
+        bytes.extend_from_slice(new.key);
+        bytes.extend_from_slice(new.value);
+        HotEntry {
+            bytes: Bytes::from(bytes),
+            identity: new.identity,
+            location: new.location,
+            lsn: new.lsn,
+            expires_at: new.expires_at.unwrap_or(NO_EXPIRY),
+            pins: 0,
+            older: 0,
+            newer: 0,
+            key_len,
+            namespace: new.namespace,
+            value_type: new.value_type,
+            freq: 0,
+            queue,
+        }
+    }
+
+    /// Takes the content of a newer version of the same key; place, pins and frequency stay.
+    pub(super) fn overwrite(&mut self, new: &NewEntry<'_>) {
+        let (pins, older, newer, freq) = (self.pins, self.older, self.newer, self.freq);
+        *self = HotEntry { pins, older, newer, freq, ..HotEntry::new(new, self.queue) };
+    }
+
+    /// Drops the content; what is left is a free node.
+    pub(super) fn drop_content(&mut self) {
+        self.bytes = Bytes::new();
+    }
+
+    /// The key space of the key.
+    pub fn namespace(&self) -> Namespace {
+        self.namespace
+    }
+
+    /// The identity of the key.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The whole key.
+    pub fn key(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.key_len)]
+    }
+
+    /// The value; a reference count, not a copy.
+    pub fn value(&self) -> Bytes {
+        self.bytes.slice(usize::from(self.key_len)..)
+    }
+
+    /// The value, borrowed.
+    pub fn value_bytes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.key_len)..]
+    }
+
+    /// The server's type tag.
+    pub fn value_type(&self) -> u8 {
+        self.value_type
+    }
+
+    /// Absolute expiry, to the millisecond.
+    pub fn expires_at(&self) -> Option<UnixMillis> {
+        (self.expires_at != NO_EXPIRY).then_some(self.expires_at)
+    }
+
+    pub(super) fn set_expires_at(&mut self, expires_at: Option<UnixMillis>) {
+        self.expires_at = expires_at.unwrap_or(NO_EXPIRY);
+    }
+
+    /// The mutation that wrote it.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// Where its record is.
+    pub fn location(&self) -> Location {
+        self.location
+    }
+
+    /// Whether any ticket holds it in RAM.
+    pub fn is_pinned(&self) -> bool {
+        self.pins > 0
+    }
+
+    /// RAM that goes with the entry when it goes: the block of key and value, and the block that a
+    /// `Bytes` adds when it is first shared. The node is counted by the arena.
+    pub(super) fn heap_bytes(&self) -> usize {
+        /// `bytes::Shared`: pointer, capacity, count.
+        const SHARED_BYTES: usize = 24;
+        if self.bytes.is_empty() {
+            0
+        } else {
+            block_bytes(self.bytes.len()) + block_bytes(SHARED_BYTES)
+        }
+    }
+}
+
+/// What an allocator takes for `bytes`: an eight-byte header and rounding to 16 (glibc), which is
+/// also at least what allocators with four size classes to an octave take on average.
+fn block_bytes(bytes: usize) -> usize {
+    (bytes + 8).next_multiple_of(16).max(32)
+}

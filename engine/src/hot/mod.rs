@@ -1,0 +1,267 @@
+//! The values worth their RAM: S3-FIFO over decompressed values within a byte budget.
+//!
+//! New values enter the *small* queue (a tenth of the budget); those accessed again before they
+//! reach its end move on to the *main* queue, the others leave with a mark in their index entry
+//! (the *ghost*), by which they are known as worth the main queue when they come back soon. In the
+//! main queue an access buys another round (`docs/decisions/0007-hot-set-s3-fifo.md`).
+//! Source: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
+//!
+//! Owns: [`Hot`].
+//! Never knows: the index (marks go out and come in as arguments), the disk, time.
+//! Invariant: a pinned value, or one whose record is not durable yet, is never evicted.
+
+mod arena;
+mod entry;
+mod evict;
+mod queue;
+mod table;
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
+mod tests;
+
+pub use entry::{HotEntry, NewEntry};
+pub use evict::Evicted;
+
+use crate::index::Identity;
+use crate::units::{Location, Namespace, UnixMillis};
+use arena::Arena;
+use entry::QueueName;
+use evict::Ghosts;
+use queue::Queue;
+use table::Table;
+
+/// Most accesses that an entry is credited with.
+const FREQ_MAX: u8 = 3;
+
+/// Values in RAM by namespace and key.
+#[derive(Default)]
+pub struct Hot {
+    arena: Arena,
+    table: Table,
+    small: Queue,
+    main: Queue,
+    /// Heap bytes of the entries in the small queue and in all.
+    small_bytes: usize,
+    heap_bytes: usize,
+    ghosts: Ghosts,
+    /// What the last call of `evict` evicted; kept for its memory.
+    evicted: Vec<Evicted>,
+}
+
+impl Hot {
+    /// An empty hot set.
+    pub fn new() -> Hot {
+        Hot::default()
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// RAM taken, in bytes, with allocator overhead and room for entries that is not used now.
+    pub fn bytes(&self) -> usize {
+        self.heap_bytes + self.arena.bytes() + self.table.bytes()
+    }
+
+    /// The entry of `key`, counted as an access unless it is pinned.
+    ///
+    /// What reads a pinned entry is the very command that it was loaded for, run again: counting
+    /// that would let every value of a scan into the main queue (hit ratio over LRU's by 1.0
+    /// points instead of 4.0 in `tests.rs`).
+    pub fn get(
+        &mut self,
+        namespace: Namespace,
+        identity: Identity,
+        key: &[u8],
+    ) -> Option<&HotEntry> {
+        let id = self.find(namespace, identity, key)?;
+        let entry = &mut self.arena[id];
+        if entry.pins == 0 {
+            entry.freq = (entry.freq + 1).min(FREQ_MAX);
+        }
+        Some(entry)
+    }
+
+    /// The entry of `key`, not counted as an access.
+    pub fn peek(&self, namespace: Namespace, identity: Identity, key: &[u8]) -> Option<&HotEntry> {
+        Some(&self.arena[self.find(namespace, identity, key)?])
+    }
+
+    /// Sets the value of a key. Evicts nothing: call [`Hot::evict`] afterwards.
+    ///
+    /// `ghost` is the mark of the key's index entry, 0 if there is none. Replacing a value counts
+    /// as an access and keeps the pins.
+    pub fn insert(&mut self, new: &NewEntry<'_>, ghost: u8) {
+        if let Some(id) = self.find(new.namespace, new.identity, new.key) {
+            self.uncount(id);
+            let entry = &mut self.arena[id];
+            entry.overwrite(new);
+            entry.freq = (entry.freq + 1).min(FREQ_MAX);
+            self.count(id);
+            return;
+        }
+        let queue = if self.ghosts.is_recent(ghost) { QueueName::Main } else { QueueName::Small };
+        let id = self.arena.add(HotEntry::new(new, queue));
+        let arena = &self.arena;
+        self.table.add(table::hash(new.namespace, new.identity), id, |id| {
+            table::hash(arena[id].namespace, arena[id].identity)
+        });
+        self.enqueue(id, queue);
+    }
+
+    /// Removes the entry of `key`, pinned or not; `false` if there is none.
+    pub fn remove(&mut self, namespace: Namespace, identity: Identity, key: &[u8]) -> bool {
+        let id = self.find(namespace, identity, key);
+        if let Some(id) = id {
+            self.drop_entry(id);
+        }
+        id.is_some()
+    }
+
+    /// Sets the expiry of `key`'s entry; `false` if there is none.
+    pub fn set_expiry(
+        &mut self,
+        namespace: Namespace,
+        identity: Identity,
+        key: &[u8],
+        expires_at: Option<UnixMillis>,
+    ) -> bool {
+        let id = self.find(namespace, identity, key);
+        if let Some(id) = id {
+            self.arena[id].set_expires_at(expires_at);
+        }
+        id.is_some()
+    }
+
+    /// Compaction has moved the record at `from` to `to`; `false` if no entry is of that record.
+    pub fn set_location(
+        &mut self,
+        namespace: Namespace,
+        identity: Identity,
+        from: Location,
+        to: Location,
+    ) -> bool {
+        let id = self.table.find(table::hash(namespace, identity), |id| {
+            let entry = &self.arena[id];
+            (entry.namespace, entry.identity, entry.location) == (namespace, identity, from)
+        });
+        if let Some(id) = id {
+            self.arena[id].location = to;
+        }
+        id.is_some()
+    }
+
+    /// The entry of the record at `location`, not counted as an access.
+    pub fn peek_at(
+        &self,
+        namespace: Namespace,
+        identity: Identity,
+        location: Location,
+    ) -> Option<&HotEntry> {
+        let id = self.table.find(table::hash(namespace, identity), |id| {
+            let entry = &self.arena[id];
+            (entry.namespace, entry.identity, entry.location) == (namespace, identity, location)
+        })?;
+        Some(&self.arena[id])
+    }
+
+    /// Keeps the entry of `key` in RAM until as many calls of [`Hot::unpin`]; `false` if there is
+    /// none. Removing the key removes its pins.
+    pub fn pin(&mut self, namespace: Namespace, identity: Identity, key: &[u8]) -> bool {
+        let id = self.find(namespace, identity, key);
+        if let Some(id) = id {
+            self.arena[id].pins += 1;
+        }
+        id.is_some()
+    }
+
+    /// Takes one pin back, if there is one: the key may have been removed and set again meanwhile.
+    pub fn unpin(&mut self, namespace: Namespace, identity: Identity, key: &[u8]) {
+        if let Some(id) = self.find(namespace, identity, key) {
+            let entry = &mut self.arena[id];
+            entry.pins = entry.pins.saturating_sub(1);
+        }
+    }
+
+    /// Removes every entry of a namespace, in time proportional to all entries.
+    pub fn clear_namespace(&mut self, namespace: Namespace) {
+        for queue in [QueueName::Small, QueueName::Main] {
+            for _ in 0..self.queue(queue).len() {
+                let Some(id) = self.queue(queue).oldest() else { break };
+                if self.arena[id].namespace == namespace {
+                    self.drop_entry(id);
+                } else {
+                    // A whole turn leaves the others in their order.
+                    self.dequeue(id);
+                    self.enqueue(id, queue);
+                }
+            }
+        }
+    }
+
+    fn find(&self, namespace: Namespace, identity: Identity, key: &[u8]) -> Option<u32> {
+        self.table.find(table::hash(namespace, identity), |id| {
+            let entry = &self.arena[id];
+            entry.identity == identity && entry.namespace == namespace && entry.key() == key
+        })
+    }
+
+    fn queue(&mut self, name: QueueName) -> &mut Queue {
+        match name {
+            QueueName::Small => &mut self.small,
+            QueueName::Main => &mut self.main,
+        }
+    }
+
+    /// Appends an entry that is in no queue.
+    fn enqueue(&mut self, id: u32, name: QueueName) {
+        self.arena[id].queue = name;
+        match name {
+            QueueName::Small => self.small.push(&mut self.arena, id),
+            QueueName::Main => self.main.push(&mut self.arena, id),
+        }
+        self.count(id);
+    }
+
+    fn dequeue(&mut self, id: u32) {
+        self.uncount(id);
+        match self.arena[id].queue {
+            QueueName::Small => self.small.remove(&mut self.arena, id),
+            QueueName::Main => self.main.remove(&mut self.arena, id),
+        }
+    }
+
+    fn drop_entry(&mut self, id: u32) {
+        self.dequeue(id);
+        let entry = &self.arena[id];
+        self.table.remove(table::hash(entry.namespace, entry.identity), id);
+        self.arena.free(id);
+    }
+
+    fn count(&mut self, id: u32) {
+        let bytes = self.arena[id].heap_bytes();
+        self.heap_bytes += bytes;
+        if self.arena[id].queue == QueueName::Small {
+            self.small_bytes += bytes;
+        }
+    }
+
+    fn uncount(&mut self, id: u32) {
+        let bytes = self.arena[id].heap_bytes();
+        self.heap_bytes -= bytes;
+        if self.arena[id].queue == QueueName::Small {
+            self.small_bytes -= bytes;
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! The hot set against a plain map, what it must never evict, and its hit ratio against LRU.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::*;
+use crate::units::{KeyHash, Lsn};
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+fn seeds() -> Vec<u64> {
+    match std::env::var("EMBERLOG_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (1..=8).collect(),
+    }
+}
+
+fn replay(seed: u64) -> String {
+    format!("replay: EMBERLOG_SEED={seed} cargo test -p emberlog-engine hot::")
+}
+
+/// A key's number, told apart by few identities, so that different keys share one.
+fn key(number: u64) -> (Namespace, Identity, Vec<u8>) {
+    let identity = Identity::of(KeyHash((number % 50) << 58));
+    (Namespace((number % 3) as u16), identity, format!("key {number}").into_bytes())
+}
+
+fn new_entry<'a>(key: &'a (Namespace, Identity, Vec<u8>), value: &'a [u8]) -> NewEntry<'a> {
+    NewEntry {
+        namespace: key.0,
+        identity: key.1,
+        key: &key.2,
+        value,
+        value_type: value.len() as u8,
+        expires_at: None,
+        lsn: Lsn(1),
+        location: Location(7),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    value: Vec<u8>,
+    expires_at: Option<UnixMillis>,
+    lsn: Lsn,
+    location: Location,
+    pins: u32,
+}
+
+fn check(hot: &Hot, model: &BTreeMap<u64, Known>, note: &str) {
+    assert_eq!(hot.len(), model.len(), "{note}");
+    for (number, known) in model {
+        let (namespace, identity, bytes) = key(*number);
+        let entry = hot.peek(namespace, identity, &bytes).expect(note);
+        assert_eq!((entry.key(), entry.value_bytes()), (&bytes[..], &known.value[..]), "{note}");
+        assert_eq!(entry.value(), known.value, "{note}");
+        assert_eq!(entry.expires_at(), known.expires_at, "{note}");
+        assert_eq!((entry.lsn(), entry.location()), (known.lsn, known.location), "{note}");
+        assert_eq!(entry.is_pinned(), known.pins > 0, "{note}");
+    }
+}
+
+/// Evicts, and removes from the model what has gone; returns how many.
+fn evict_both(
+    hot: &mut Hot,
+    model: &mut BTreeMap<u64, Known>,
+    budget: usize,
+    durable: Lsn,
+    note: &str,
+) -> usize {
+    let before = model.len();
+    // One call may stop early; four get through 600 entries.
+    for _ in 0..4 {
+        for evicted in hot.evict(budget, durable).collect::<Vec<_>>() {
+            // An identity stands for up to 12 keys here: find which of them has gone.
+            model.retain(|number, known| {
+                let key = key(*number);
+                let gone = (key.0, key.1) == (evicted.namespace, evicted.identity)
+                    && hot.peek(key.0, key.1, &key.2).is_none();
+                assert!(!gone || (known.pins == 0 && known.lsn <= durable), "{known:?}; {note}");
+                !gone
+            });
+        }
+    }
+    let evictable = model.values().any(|known| known.pins == 0 && known.lsn <= durable);
+    assert!(hot.bytes() <= budget || !evictable, "above budget; {note}");
+    before - model.len()
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one arm for each operation")]
+fn behaves_as_a_map_that_forgets_only_what_it_may() {
+    for seed in seeds() {
+        let note = replay(seed);
+        let mut random = Random(seed);
+        let (mut hot, mut model) = (Hot::new(), BTreeMap::<u64, Known>::new());
+        let mut forgotten = 0;
+        for step in 1..30_000u64 {
+            let number = random.below(600);
+            let key = key(number);
+            let (namespace, identity, bytes) = (key.0, key.1, &key.2[..]);
+            let known = model.get_mut(&number);
+            match random.below(10) {
+                0..4 => {
+                    let value = vec![number as u8; random.below(300) as usize];
+                    let expires_at =
+                        (random.below(2) == 0).then(|| UnixMillis(random.below(1 << 48)));
+                    let (lsn, location) = (Lsn(step), Location(step));
+                    let new = NewEntry { expires_at, lsn, location, ..new_entry(&key, &value) };
+                    hot.insert(&new, random.below(4) as u8);
+                    let pins = known.map_or(0, |known| known.pins);
+                    model.insert(number, Known { value, expires_at, lsn, location, pins });
+                }
+                4 => {
+                    assert_eq!(hot.remove(namespace, identity, bytes), known.is_some(), "{note}");
+                    model.remove(&number);
+                }
+                5 => {
+                    let expires_at = Some(UnixMillis(step));
+                    let done = hot.set_expiry(namespace, identity, bytes, expires_at);
+                    assert_eq!(done, known.is_some(), "{note}");
+                    if let Some(known) = known {
+                        known.expires_at = expires_at;
+                    }
+                }
+                6 => {
+                    let from = known.as_ref().map_or(Location(1 << 35), |known| known.location);
+                    let to = Location(100_000 + step);
+                    let done = hot.set_location(namespace, identity, from, to);
+                    assert_eq!(done, known.is_some(), "{note}");
+                    if let Some(known) = known {
+                        known.location = to;
+                    }
+                    assert_eq!(hot.peek_at(namespace, identity, to).is_some(), done, "{note}");
+                }
+                7 if random.below(4) == 0 => {
+                    assert_eq!(hot.pin(namespace, identity, bytes), known.is_some(), "{note}");
+                    if let Some(known) = known {
+                        known.pins += 1;
+                    }
+                }
+                7 => {
+                    hot.unpin(namespace, identity, bytes);
+                    if let Some(known) = known {
+                        known.pins = known.pins.saturating_sub(1);
+                    }
+                }
+                8 => {
+                    let found = hot.get(namespace, identity, bytes).map(HotEntry::value);
+                    assert_eq!(found.as_deref(), known.map(|k| &k.value[..]), "{note}");
+                }
+                _ => {
+                    let durable = Lsn(step.saturating_sub(random.below(2_000)));
+                    let budget = 20_000 + random.below(100_000) as usize;
+                    forgotten += evict_both(&mut hot, &mut model, budget, durable, &note);
+                }
+            }
+            if step % 1_000 == 0 {
+                check(&hot, &model, &note);
+            }
+            if step % 9_000 == 0 {
+                hot.clear_namespace(Namespace(1));
+                model.retain(|number, _| number % 3 != 1);
+                check(&hot, &model, &note);
+            }
+        }
+        assert!(forgotten > 1_000, "the test saw evictions: {forgotten}");
+    }
+}
+
+#[test]
+fn when_nothing_may_go_a_call_gives_up_soon_and_a_later_one_succeeds() {
+    let mut hot = Hot::new();
+    for number in 0..10_000 {
+        hot.insert(&NewEntry { lsn: Lsn(9), ..new_entry(&key(number), &[0; 100]) }, 0);
+    }
+    let first_before = hot.small.oldest();
+    assert_eq!(hot.evict(0, Lsn(8)).count(), 0);
+    assert_eq!(hot.len(), 10_000);
+    // It looked at a bounded number, so entry 1,024 is now the oldest of the queue.
+    assert_eq!((first_before, hot.small.oldest()), (Some(0), Some(1_024)));
+    assert_eq!(hot.evict(0, Lsn(9)).count(), 10_000);
+    assert!(hot.is_empty());
+}
+
+#[test]
+fn bytes_go_back_to_what_the_arena_keeps_and_nodes_are_reused() {
+    let mut hot = Hot::new();
+    assert_eq!(size_of::<HotEntry>(), 88);
+    let mut peak = 0;
+    for round in 0..5 {
+        for number in 0..5_000 {
+            hot.insert(&new_entry(&key(number), &[1; 1_000]), 0);
+        }
+        // 5,000 * (1,008 + 8 -> 1,024, 24 + 8 -> 32, node 88) and the table.
+        let each = hot.bytes() / 5_000;
+        assert!((1_140..1_200).contains(&each), "{each} bytes an entry");
+        peak = if round == 0 { hot.bytes() } else { peak };
+        assert_eq!(hot.bytes(), peak, "a second round needs no more RAM");
+        for number in 0..5_000 {
+            let (namespace, identity, bytes) = key(number);
+            assert!(hot.remove(namespace, identity, &bytes));
+        }
+        assert_eq!(hot.heap_bytes, 0);
+    }
+}
+
+#[test]
+fn a_value_outlives_its_entry() {
+    let mut hot = Hot::new();
+    let key = key(1);
+    hot.insert(&new_entry(&key, b"value"), 0);
+    let value = hot.get(key.0, key.1, &key.2).map(HotEntry::value);
+    assert!(hot.remove(key.0, key.1, &key.2));
+    assert_eq!(value.as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
+fn a_mark_is_recent_for_two_generations() {
+    let mut ghosts = Ghosts::default();
+    assert!(!ghosts.is_recent(0));
+    // Generations of 600 bytes: marks are given per 100 bytes.
+    let marks: Vec<u8> = (0..21).map(|_| ghosts.mark(100, 1_000)).collect();
+    assert_eq!(marks, [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 1]);
+    assert!(ghosts.is_recent(1) && ghosts.is_recent(3) && !ghosts.is_recent(2));
+}
+
+/// The least recently used goes first; entries cost what the hot set says they cost.
+#[derive(Default)]
+struct Lru {
+    last: HashMap<u64, (u64, usize)>,
+    order: BTreeSet<(u64, u64)>,
+    bytes: usize,
+    time: u64,
+}
+
+impl Lru {
+    fn access(&mut self, number: u64, cost: usize, budget: usize) -> bool {
+        self.time += 1;
+        let before = self.last.insert(number, (self.time, cost));
+        self.order.insert((self.time, number));
+        if let Some((time, _)) = before {
+            self.order.remove(&(time, number));
+            return true;
+        }
+        self.bytes += cost;
+        while self.bytes > budget
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.bytes -= self.last.remove(&oldest).map_or(0, |(_, cost)| cost);
+        }
+        false
+    }
+}
+
+/// How keys are drawn.
+struct Trace {
+    name: String,
+    /// Cumulative Zipf weights.
+    weights: Vec<f64>,
+    /// Of 100 requests, how many belong to a scan over `scanned` keys.
+    scan_percent: u64,
+    scanned: u64,
+    /// Every so many requests, the popular keys become other ones.
+    drift_every: u64,
+}
+
+impl Trace {
+    const KEYS: u64 = 50_000;
+
+    fn new(exponent: f64, scan_percent: u64, scanned: u64, drift_every: u64) -> Trace {
+        let mut sum = 0.0;
+        let weights = (1..=Self::KEYS)
+            .map(|rank| {
+                sum += (rank as f64).powf(-exponent);
+                sum
+            })
+            .collect();
+        let name = format!(
+            "zipf {exponent:.1}, {scan_percent:>2} % scans of {scanned}, drift {drift_every}"
+        );
+        Trace { name, weights, scan_percent, scanned, drift_every }
+    }
+
+    fn requests(&self, count: u64, seed: u64) -> impl Iterator<Item = u64> {
+        let mut random = Random(seed);
+        let mut scan = 0;
+        (0..count).map(move |time| {
+            if random.below(100) < self.scan_percent {
+                scan += 1;
+                // Scans walk the same keys by number, where popular ones are spread among the rest.
+                return Random(scan % self.scanned).next() % (4 * Self::KEYS);
+            }
+            let total = self.weights.last().copied().unwrap_or(0.0);
+            let drawn = (random.next() >> 11) as f64 / (1u64 << 53) as f64 * total;
+            let rank = self.weights.partition_point(|weight| *weight < drawn) as u64;
+            let shift = time.checked_div(self.drift_every).unwrap_or(0);
+            Random((rank + shift) ^ 0xABCD).next() % (4 * Self::KEYS)
+        })
+    }
+}
+
+/// Hit ratios of the hot set and of LRU on one trace, as a shard would use them: a miss loads the
+/// value and looks it up again, the mark is kept in an index.
+fn compare(trace: &Trace, budget: usize, seed: u64) -> (f64, f64) {
+    let (mut hot, mut lru) = (Hot::new(), Lru::default());
+    let mut marks: HashMap<Identity, u8> = HashMap::new();
+    let (mut hot_hits, mut lru_hits) = (0, 0);
+    let count = 200_000;
+    let bytes = vec![0; 2_000];
+    for number in trace.requests(count, seed) {
+        let identity = Identity::of(KeyHash(Random(number).next()));
+        let key = (Namespace(0), identity, number.to_le_bytes().to_vec());
+        let value = &bytes[..100 + (Random(!number).next() % 1_900) as usize];
+        if hot.get(key.0, key.1, &key.2).is_some() {
+            hot_hits += 1;
+        } else {
+            let ghost = marks.get(&identity).copied().unwrap_or(0);
+            hot.insert(&new_entry(&key, value), ghost);
+            assert!(hot.pin(key.0, key.1, &key.2) && hot.get(key.0, key.1, &key.2).is_some());
+            hot.unpin(key.0, key.1, &key.2);
+            for evicted in hot.evict(budget, Lsn(1)) {
+                marks.insert(evicted.identity, evicted.freq);
+            }
+        }
+        let node_and_row = size_of::<HotEntry>() + 8;
+        let cost = HotEntry::new(&new_entry(&key, value), QueueName::Small).heap_bytes();
+        lru_hits += u32::from(lru.access(number, cost + node_and_row, budget));
+    }
+    (f64::from(hot_hits) / count as f64, f64::from(lru_hits) / count as f64)
+}
+
+#[test]
+fn hits_at_least_as_often_as_lru() {
+    let mut traces = Vec::new();
+    for exponent in [0.8, 0.9, 1.0, 1.1] {
+        for (scan_percent, scanned, drift_every) in
+            [(0, 1, 0), (0, 1, 1_000), (20, 1 << 40, 0), (20, 30_000, 1_000), (50, 1 << 40, 0)]
+        {
+            traces.push(Trace::new(exponent, scan_percent, scanned, drift_every));
+        }
+    }
+    let mut worse = Vec::new();
+    for trace in &traces {
+        for budget in [1_000_000, 10_000_000] {
+            let (hot, lru) = compare(trace, budget, 1);
+            println!(
+                "{:52} {:>3} MB: s3-fifo {hot:.4} lru {lru:.4} {:+.4}",
+                trace.name,
+                budget / 1_000_000,
+                hot - lru
+            );
+            if hot < lru {
+                worse.push((trace.name.clone(), budget, hot, lru));
+            }
+        }
+    }
+    assert!(worse.is_empty(), "{worse:#?}");
+}
+
+#[test]
+fn a_working_set_larger_than_the_small_queue_gets_in_through_the_ghosts() {
+    let (mut hot, mut marks) = (Hot::new(), HashMap::new());
+    let budget = 5_000_000;
+    // 2,500 values of about 1,150 bytes, one after the other: 58 % of the budget, so each has left
+    // the small queue long before it is read again.
+    let (mut last_hits, mut strangers) = (0, 1 << 32);
+    for _ in 0..6 {
+        last_hits = 0;
+        for number in 0..2_500u64 {
+            let key = (Namespace(0), Identity::of(KeyHash(Random(number).next())), vec![1]);
+            if hot.get(key.0, key.1, &key.2).is_some() {
+                last_hits += 1;
+                continue;
+            }
+            hot.insert(&new_entry(&key, &[0; 1_000]), marks.get(&key.1).copied().unwrap_or(0));
+            marks.extend(hot.evict(budget, Lsn(1)).map(|evicted| (evicted.identity, evicted.freq)));
+            // Others come by and are never seen again.
+            strangers += 1;
+            let stranger = Identity::of(KeyHash(Random(strangers).next()));
+            hot.insert(&new_entry(&(Namespace(1), stranger, vec![2]), &[0; 1_000]), 0);
+        }
+    }
+    assert!(last_hits > 2_300, "{last_hits} of 2,500");
+}

@@ -1,0 +1,244 @@
+//! The segment table: what every segment slot is used for, and how much of it is alive.
+//!
+//! Derived state: rebuilt at recovery from headers, footers and the index.
+
+use std::collections::VecDeque;
+
+use super::batch::Batch;
+use crate::format::bytes::Seed;
+use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId};
+
+/// What a segment slot is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SegmentState {
+    /// No file yet.
+    Missing,
+    /// Its file is being created and prewritten.
+    Allocating,
+    /// Its file exists; nothing in it is needed.
+    Free,
+    /// Its new header is being written.
+    Preparing,
+    /// Has a durable header of a fresh incarnation; may be opened.
+    Ready,
+    /// A stream appends to it.
+    Open,
+    /// Full; its footer is not durable yet.
+    Sealing,
+    /// Full and immutable.
+    Sealed,
+}
+
+/// Number of [`SegmentState`]s.
+const STATES: usize = SegmentState::Sealed as usize + 1;
+
+/// One segment slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) state: SegmentState,
+    pub(crate) incarnation: Incarnation,
+    /// Upper bound of the bytes that the index still points to.
+    pub(crate) live_bytes: u64,
+    pub(crate) seq_min: BatchSeq,
+    pub(crate) seq_max: BatchSeq,
+    pub(crate) lsn_max: Lsn,
+    /// Records that may hide an older version of their key (deletes, touches, puts that expire);
+    /// compaction carries on what they hide while a checkpoint may lack it.
+    pub(crate) killers: u32,
+    /// The last batch with a clear or an open; not to be compacted before both checkpoints are
+    /// past it.
+    pub(crate) clear_seq: BatchSeq,
+    /// Its footer could not be read: left alone until the next start rebuilds it.
+    pub(crate) damaged: bool,
+}
+
+impl Segment {
+    pub(crate) const MISSING: Segment = Segment {
+        state: SegmentState::Missing,
+        incarnation: Incarnation(0),
+        live_bytes: 0,
+        seq_min: BatchSeq(0),
+        seq_max: BatchSeq(0),
+        lsn_max: Lsn::NONE,
+        killers: 0,
+        clear_seq: BatchSeq(0),
+        damaged: false,
+    };
+}
+
+/// All segment slots of a shard.
+pub(crate) struct SegmentTable {
+    store_id: u64,
+    segment_bytes: u32,
+    segments: Vec<Segment>,
+    /// Most segment files that may exist.
+    limit: usize,
+    ready: VecDeque<SegmentId>,
+    live_bytes: u64,
+    /// Segments in each state.
+    counts: [usize; STATES],
+    /// A sealed segment may have become wholly dead.
+    pub(crate) maybe_dead: bool,
+}
+
+impl SegmentTable {
+    pub(crate) fn new(store_id: u64, segment_bytes: u32, limit: usize) -> SegmentTable {
+        let ready = VecDeque::new();
+        SegmentTable {
+            store_id,
+            segment_bytes,
+            segments: Vec::new(),
+            limit,
+            ready,
+            live_bytes: 0,
+            counts: [0; STATES],
+            maybe_dead: true,
+        }
+    }
+
+    pub(crate) fn segment_bytes(&self) -> u32 {
+        self.segment_bytes
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    pub(crate) fn get(&self, id: SegmentId) -> &Segment {
+        &self.segments[id.0 as usize]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SegmentId, &Segment)> {
+        (0..).map(SegmentId).zip(&self.segments)
+    }
+
+    /// Enters what recovery found of a slot.
+    pub(crate) fn restore(&mut self, id: SegmentId, segment: Segment) {
+        let at = id.0 as usize;
+        while self.segments.len() <= at {
+            self.push_missing();
+        }
+        assert!(segment.state != SegmentState::Ready, "headers are written after recovery");
+        self.live_bytes += segment.live_bytes;
+        self.set_state(id, segment.state);
+        self.segments[at] = segment;
+    }
+
+    fn push_missing(&mut self) {
+        self.segments.push(Segment::MISSING);
+        self.counts[SegmentState::Missing as usize] += 1;
+    }
+
+    pub(crate) fn set_state(&mut self, id: SegmentId, state: SegmentState) {
+        if state == SegmentState::Ready {
+            self.ready.push_back(id);
+        }
+        let segment = &mut self.segments[id.0 as usize];
+        self.counts[segment.state as usize] -= 1;
+        self.counts[state as usize] += 1;
+        segment.state = state;
+        self.maybe_dead |= state == SegmentState::Sealed && segment.live_bytes == 0;
+    }
+
+    pub(crate) fn set_damaged(&mut self, id: SegmentId) {
+        self.segments[id.0 as usize].damaged = true;
+    }
+
+    pub(crate) fn count(&self, state: SegmentState) -> usize {
+        self.counts[state as usize]
+    }
+
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Segments that could still be opened: ready, free, on their way, or not yet created.
+    pub(crate) fn available(&self) -> usize {
+        let used = [SegmentState::Open, SegmentState::Sealing, SegmentState::Sealed];
+        self.limit.saturating_sub(used.iter().map(|state| self.count(*state)).sum())
+    }
+
+    /// Files that exist or are being created.
+    pub(crate) fn files(&self) -> usize {
+        self.segments.len() - self.count(SegmentState::Missing)
+    }
+
+    /// A free slot whose header may be written now; it gets its new incarnation.
+    pub(crate) fn prepare(&mut self) -> Option<(SegmentId, Incarnation)> {
+        if self.count(SegmentState::Free) == 0 {
+            return None;
+        }
+        let at = self.segments.iter().position(|segment| segment.state == SegmentState::Free)?;
+        let id = SegmentId(at as u32);
+        let incarnation = Incarnation(self.segments[at].incarnation.0 + 1);
+        self.set_state(id, SegmentState::Preparing);
+        self.segments[at] =
+            Segment { state: SegmentState::Preparing, incarnation, ..Segment::MISSING };
+        Some((id, incarnation))
+    }
+
+    /// A slot without a file, if the limit allows one more file.
+    pub(crate) fn allocate(&mut self) -> Option<SegmentId> {
+        if self.files() >= self.limit {
+            return None;
+        }
+        let missing = |segment: &Segment| segment.state == SegmentState::Missing;
+        let at = self.segments.iter().position(missing).unwrap_or(self.segments.len());
+        if at == self.segments.len() {
+            self.push_missing();
+        }
+        self.set_state(SegmentId(at as u32), SegmentState::Allocating);
+        Some(SegmentId(at as u32))
+    }
+
+    /// Opens a ready segment for a stream.
+    pub(crate) fn open(&mut self, _stream: usize) -> Option<(SegmentId, (Incarnation, Seed))> {
+        let id = self.ready.pop_front()?;
+        self.set_state(id, SegmentState::Open);
+        let incarnation = self.get(id).incarnation;
+        Some((id, (incarnation, Seed::new(self.store_id, id, incarnation))))
+    }
+
+    /// Notes a batch that has reached stable storage.
+    pub(crate) fn on_batch(&mut self, batch: &Batch) {
+        let segment = &mut self.segments[batch.segment.0 as usize];
+        let seq = batch.seq.expect("written batches are numbered");
+        if segment.seq_min == BatchSeq(0) {
+            segment.seq_min = seq;
+        }
+        segment.seq_max = segment.seq_max.max(seq);
+        segment.lsn_max = segment.lsn_max.max(batch.lsn_max);
+        segment.killers += batch.killers;
+        if batch.clears {
+            segment.clear_seq = seq;
+        }
+    }
+
+    pub(crate) fn add_live(&mut self, id: SegmentId, bytes: u64) {
+        self.segments[id.0 as usize].live_bytes += bytes;
+        self.live_bytes += bytes;
+    }
+
+    pub(crate) fn remove_live(&mut self, id: SegmentId, bytes: u64) {
+        let segment = &mut self.segments[id.0 as usize];
+        assert!(segment.live_bytes >= bytes, "more bytes died in segment {id} than lived");
+        segment.live_bytes -= bytes;
+        self.live_bytes -= bytes;
+        self.maybe_dead |= segment.live_bytes == 0;
+    }
+
+    /// Returns a sealed segment to the free slots.
+    pub(crate) fn release(&mut self, id: SegmentId) {
+        let segment = *self.get(id);
+        assert_eq!(segment.state, SegmentState::Sealed);
+        assert_eq!(segment.live_bytes, 0, "segment {id} is still needed");
+        self.set_state(id, SegmentState::Free);
+        let incarnation = segment.incarnation;
+        self.segments[id.0 as usize] =
+            Segment { state: SegmentState::Free, incarnation, ..Segment::MISSING };
+    }
+}

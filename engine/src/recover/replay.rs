@@ -1,0 +1,215 @@
+//! Applying footer rows to the index, in the order in which it changed the first time.
+//!
+//! Every batch carries its place in one order. Replaying all batches after a checkpoint's start in
+//! that order, unconditionally, repeats history: what compaction dropped was superseded by, or
+//! carried on in, a later batch.
+
+use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE, TOUCH_ROW_BYTES, TouchRow};
+use crate::index::{Due, Entry, Expiry, SizeClass, touch_quantum_secs};
+use crate::key::{hash, unpack};
+use crate::log::CLEAR_MARK;
+use crate::space::{LOST, SideEntry, Space};
+use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
+
+/// A record of a group that has not ended yet.
+struct Grouped {
+    head: Head,
+    location: Location,
+    name: Vec<u8>,
+}
+
+/// The state that replay builds.
+pub(super) struct Replay {
+    pub(super) spaces: Vec<Space>,
+    hash_seed: [u8; 16],
+    segment_bytes: u32,
+    now: UnixMillis,
+    group: Vec<Grouped>,
+    pub(super) records: u64,
+    /// Entries that could not be recovered.
+    pub(super) lost: u64,
+}
+
+impl Replay {
+    pub(super) fn new(hash_seed: [u8; 16], segment_bytes: u32, now: UnixMillis) -> Replay {
+        Replay {
+            spaces: Vec::new(),
+            hash_seed,
+            segment_bytes,
+            now,
+            group: Vec::new(),
+            records: 0,
+            lost: 0,
+        }
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    pub(super) fn space(&mut self, namespace: Namespace) -> &mut Space {
+        let at = usize::from(namespace.0);
+        if self.spaces.len() <= at {
+            self.spaces.resize_with(at + 1, Space::default);
+        }
+        &mut self.spaces[at]
+    }
+
+    /// Applies one row of the record at `offset` in `segment`.
+    pub(super) fn row(&mut self, head: &Head, segment: SegmentId, offset: u32, name: &[u8]) {
+        self.records += 1;
+        let location = Location::new(segment, offset, self.segment_bytes);
+        if head.flags & GROUPED != 0 {
+            if self.group.last().is_some_and(|last| head.lsn != last.head.lsn.next()) {
+                self.end_group();
+            }
+            self.group.push(Grouped { head: *head, location, name: name.to_vec() });
+            return;
+        }
+        match self.group.last().map(|last| last.head.lsn) {
+            // Left unfinished by a crash.
+            Some(last) if head.kind == Kind::Open && head.lsn == last.next() => self.group.clear(),
+            // The commit itself, or a later record, which proves that there was one. Survivors come
+            // in between and prove nothing.
+            Some(last) if head.lsn > last && head.kind != Kind::Open => self.end_group(),
+            _ => {}
+        }
+        self.apply(head, location, name);
+    }
+
+    fn end_group(&mut self) {
+        for member in std::mem::take(&mut self.group) {
+            self.apply(&member.head, member.location, &member.name);
+        }
+    }
+
+    /// The log has ended: a group without a commit never took effect. Returns its last LSN.
+    pub(super) fn void_group(&mut self) -> Option<Lsn> {
+        let last = self.group.last().map(|last| last.head.lsn);
+        self.group.clear();
+        last
+    }
+
+    fn apply(&mut self, head: &Head, location: Location, name: &[u8]) {
+        let namespace = head.namespace;
+        match head.kind {
+            Kind::Put => self.put(head, location, name),
+            Kind::Delete => {
+                let identity = self.identity(name);
+                let space = self.space(namespace);
+                if head.flags & SIDE != 0 {
+                    space.side.remove(name);
+                } else {
+                    space.index.remove(identity);
+                }
+            }
+            Kind::Touch => self.touch(namespace, name),
+            Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.clear(),
+            Kind::Clear => *self.space(namespace) = Space::default(),
+            Kind::Commit | Kind::Open => {}
+        }
+    }
+
+    fn identity(&self, key: &[u8]) -> crate::index::Identity {
+        crate::index::Identity::of(hash(&self.hash_seed, key))
+    }
+
+    fn put(&mut self, head: &Head, location: Location, key: &[u8]) {
+        let identity = self.identity(key);
+        let entry = Entry {
+            location,
+            size: SizeClass::of(head.record_bytes().min(SizeClass::BYTES_MAX)),
+            expiry: Expiry::of(head.expires_at, self.now),
+            freq: 0,
+            touch: head.touch,
+        };
+        let space = self.space(head.namespace);
+        if head.flags & SIDE != 0 {
+            space.side.insert(key.into(), SideEntry { identity, entry });
+        } else {
+            space.index.insert(identity, entry);
+        }
+    }
+
+    fn touch(&mut self, namespace: Namespace, rows: &[u8]) {
+        let now = self.now;
+        for row in rows.chunks_exact(TOUCH_ROW_BYTES) {
+            let Ok(row) = TouchRow::decode(row) else { continue };
+            let Some((_, identity)) = unpack(row.identity) else { continue };
+            self.space(namespace).index.update(identity, |entry| {
+                let at = UnixMillis(u64::from(row.expires_s) * 1000);
+                entry.expiry = Expiry::of(Some(at), now);
+                entry.touch = row.touch;
+            });
+        }
+    }
+
+    /// Marks what a damaged batch named: reads say that the key is lost, older versions stay hidden.
+    pub(super) fn lose(&mut self, named: u64) {
+        self.lost += 1;
+        if named & (CLEAR_MARK | 1) == CLEAR_MARK {
+            let namespace = Namespace((named >> 48) as u16);
+            tracing::error!(namespace = namespace.0, "the record of a clear is damaged: clearing");
+            *self.space(namespace) = Space::default();
+            return;
+        }
+        let Some((namespace, identity)) = unpack(named) else { return };
+        let entry = lost_entry();
+        self.space(namespace).index.insert(identity, entry);
+    }
+
+    /// What the log leaves open is settled: touched entries get the grace of their quantum, expired
+    /// ones go, and entries that point nowhere are lost.
+    pub(super) fn settle(&mut self, segment_ok: impl Fn(SegmentId) -> bool) {
+        let (now, segment_bytes) = (self.now, self.segment_bytes);
+        let dangling = |entry: &Entry| {
+            entry.location != LOST && !segment_ok(entry.location.split(segment_bytes).0)
+        };
+        for space in &mut self.spaces {
+            let mut changed = Vec::new();
+            let mut gone = Vec::new();
+            space.index.for_each(|identity, mut entry| {
+                grant_grace(&mut entry, now);
+                if entry.expiry.surely_passed(now) {
+                    gone.push(identity);
+                } else if dangling(&entry) {
+                    changed.push((identity, lost_entry()));
+                } else if entry.touch > 0 {
+                    changed.push((identity, entry));
+                }
+            });
+            for identity in gone {
+                space.index.remove(identity);
+            }
+            for (identity, entry) in changed {
+                if entry.location == LOST {
+                    self.lost += 1;
+                    tracing::error!("an entry points into a segment that is missing: lost");
+                }
+                space.index.insert(identity, entry);
+            }
+            space.side.retain(|_, side| !side.entry.expiry.surely_passed(now));
+            for side in space.side.values_mut().filter(|side| dangling(&side.entry)) {
+                side.entry = lost_entry();
+                self.lost += 1;
+            }
+        }
+    }
+}
+
+fn lost_entry() -> Entry {
+    Entry { location: LOST, size: SizeClass::of(1), expiry: Expiry::NONE, freq: 0, touch: 0 }
+}
+
+/// A touched entry may have been touched again within its quantum without a journal record: give
+/// it the end of the quantum, so that nobody is logged out early.
+fn grant_grace(entry: &mut Entry, now: UnixMillis) {
+    if entry.touch == 0 {
+        return;
+    }
+    if let Due::At(seconds) = entry.expiry.due(now) {
+        let quantum = touch_quantum_secs(entry.touch);
+        let end = (seconds / quantum + 1) * quantum - 1;
+        entry.expiry = Expiry::of(Some(UnixMillis(end * 1000)), now);
+    }
+}

@@ -1,0 +1,206 @@
+//! The superblock and the checkpoint it names.
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+
+use super::Progress;
+use super::disk::{Blocking, failed};
+use super::replay::Replay;
+use crate::checkpoint::{FILES, LoadedRow, load_page};
+use crate::config::{Config, ConfigError};
+use crate::error::OpenError;
+use crate::format::DecodeError;
+use crate::format::checkpoint::PAGE_BYTES;
+use crate::format::superblock::{CheckpointRef, FILE_BYTES, SLOT_BYTES, Superblock};
+use crate::index::{Due, Entry, Expiry};
+use crate::io::FileId;
+use crate::space::SideEntry;
+use crate::units::{BatchSeq, Lsn, UnixMillis};
+
+/// Reads the superblock, or makes one for a new store.
+pub(super) fn load(
+    disk: &mut Blocking<'_>,
+    files: &[(FileId, u64)],
+    config: &Config,
+    now: UnixMillis,
+) -> Result<Superblock, OpenError> {
+    let segments = files.iter().filter(|(f, _)| matches!(f, FileId::Segment(_))).count();
+    let exists = files.iter().any(|(file, bytes)| *file == FileId::Superblock && *bytes > 0);
+    if !exists {
+        if segments > 0 {
+            return Err(OpenError::NoSuperblock { segments });
+        }
+        return create(disk, config, now);
+    }
+    // What it names must not be taken back once anything has relied on it.
+    disk.sync(FileId::Superblock)?;
+    let mut best: Option<Superblock> = None;
+    let mut zeros = true;
+    for slot in 0..2 {
+        let offset = slot * SLOT_BYTES as u64;
+        let read = disk.read(FileId::Superblock, offset, SLOT_BYTES);
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(slot, %error, "cannot read a superblock slot");
+                zeros = false;
+                continue;
+            }
+        };
+        zeros &= bytes[..SLOT_BYTES].iter().all(|byte| *byte == 0);
+        match Superblock::decode(&bytes[..SLOT_BYTES]) {
+            Ok(block) if best.is_none_or(|best| block.generation > best.generation) => {
+                best = Some(block);
+            }
+            Err(DecodeError::Version(version)) => {
+                return Err(OpenError::Unsupported { file: FileId::Superblock, version });
+            }
+            Err(cause) if bytes[..SLOT_BYTES].iter().any(|byte| *byte != 0) => {
+                tracing::error!(slot, %cause, "a superblock slot is damaged; using the other");
+            }
+            _ => {}
+        }
+    }
+    match best {
+        Some(root) => adapt(root, disk.block_bytes(), config),
+        // A crash while the store was being created.
+        None if zeros && segments == 0 => create(disk, config, now),
+        None => Err(OpenError::Superblock),
+    }
+}
+
+fn create(
+    disk: &mut Blocking<'_>,
+    config: &Config,
+    now: UnixMillis,
+) -> Result<Superblock, OpenError> {
+    config.validate()?;
+    let mut hasher = SipHasher13::new_with_key(&config.hash_seed);
+    hasher.write_u64(now.0);
+    let root = Superblock {
+        generation: 2,
+        store_id: hasher.finish(),
+        hash_seed: config.hash_seed,
+        segment_bytes: config.segment_bytes,
+        block_bytes: disk.block_bytes(),
+        newest: CheckpointRef::default(),
+        older: CheckpointRef::default(),
+        durable_lsn: Lsn::NONE,
+        durable_seq: BatchSeq(0),
+        clean: true,
+    };
+    disk.allocate(FileId::Superblock, FILE_BYTES)?;
+    let mut slot = vec![0; SLOT_BYTES];
+    // Both slots at once, so that one damaged sector never loses a young store.
+    for generation in [1, 2] {
+        let fields = Superblock { generation, ..root }.encode();
+        slot[..fields.len()].copy_from_slice(&fields);
+        disk.write(FileId::Superblock, generation % 2 * SLOT_BYTES as u64, &slot)?;
+    }
+    Ok(root)
+}
+
+/// The store keeps its segment size; its block grows if the disk's is larger now.
+fn adapt(root: Superblock, block: u32, config: &Config) -> Result<Superblock, OpenError> {
+    let segment_bytes = root.segment_bytes;
+    let batch_bytes_max = config.batch_bytes_max.min(segment_bytes as usize / 2);
+    let config = Config { segment_bytes, batch_bytes_max, ..config.clone() };
+    config.validate().map_err(|error| match error {
+        ConfigError { key: "disk_bytes_max", problem } => {
+            OpenError::Config(ConfigError { key: "disk_bytes_max", problem })
+        }
+        other => OpenError::Config(other),
+    })?;
+    Ok(Superblock { block_bytes: root.block_bytes.max(block), ..root })
+}
+
+/// Loads the newest usable checkpoint. Returns the batch to replay from, and how many checkpoints
+/// were found damaged.
+pub(super) fn load_checkpoint(
+    disk: &mut Blocking<'_>,
+    root: &mut Superblock,
+    config: &Config,
+    replay: &mut Replay,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(BatchSeq, u64), OpenError> {
+    let mut spoiled = 0;
+    for reference in [root.newest, root.older] {
+        if reference.number == 0 {
+            continue;
+        }
+        match load_one(disk, &reference, replay, progress) {
+            Ok(()) => {
+                root.newest = reference;
+                return Ok((reference.start_seq, spoiled));
+            }
+            Err(error) => {
+                tracing::error!(checkpoint = reference.number, %error, "a checkpoint is damaged");
+                spoiled += 1;
+                replay.spaces.clear();
+            }
+        }
+    }
+    // Nothing before the older checkpoint's start was ever dropped if there was no older one.
+    if root.older.number != 0 && !config.rebuild_may_resurrect {
+        return Err(OpenError::Checkpoints);
+    }
+    root.newest = CheckpointRef { number: root.newest.number, ..CheckpointRef::default() };
+    root.older = CheckpointRef::default();
+    Ok((BatchSeq(0), spoiled))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "reads beyond the file fail, and a file has fewer than 2^32 pages"
+)]
+fn load_one(
+    disk: &mut Blocking<'_>,
+    reference: &CheckpointRef,
+    replay: &mut Replay,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), OpenError> {
+    const PAGES_AT_ONCE: u64 = 16;
+    let file = FileId::Checkpoint((reference.number % FILES) as u8);
+    let now = replay.now();
+    let mut page = 0;
+    while page < reference.pages {
+        let count = PAGES_AT_ONCE.min(reference.pages - page);
+        let length = count as usize * PAGE_BYTES;
+        let bytes = disk
+            .read(file, page * PAGE_BYTES as u64, length)
+            .map_err(|source| failed("read", file, source))?;
+        for (position, bytes) in bytes[..length].chunks_exact(PAGE_BYTES).enumerate() {
+            let number = page as u32 + position as u32;
+            let loaded = load_page(bytes, reference.number, number, |row| match row {
+                LoadedRow::Index(namespace, identity, entry) => {
+                    let entry = present(entry, reference.wall, now);
+                    replay.space(namespace).index.insert(identity, entry);
+                }
+                LoadedRow::Side(namespace, key, identity, entry) => {
+                    let entry = present(entry, reference.wall, now);
+                    let side = SideEntry { identity, entry };
+                    replay.space(namespace).side.insert(key.into(), side);
+                }
+            });
+            loaded.map_err(|cause| OpenError::Corrupt {
+                file,
+                offset: u64::from(number),
+                cause,
+            })?;
+        }
+        page += count;
+        progress(Progress { phase: "loading checkpoint", done: page, total: reference.pages });
+    }
+    Ok(())
+}
+
+/// An entry whose expiry was encoded at `then`, encoded at `now`: the store may have been closed for
+/// longer than the window of an [`Expiry`].
+fn present(entry: Entry, then: UnixMillis, now: UnixMillis) -> Entry {
+    match entry.expiry.due(then) {
+        Due::At(seconds) => {
+            Entry { expiry: Expiry::of(Some(UnixMillis(seconds * 1000)), now), ..entry }
+        }
+        Due::Never | Due::Far => entry,
+    }
+}

@@ -1,0 +1,341 @@
+//! The checkpoint job: the index, copied in slices while serving, published by the superblock.
+//!
+//! The copy is fuzzy: pages are taken at different times. That is enough, because recovery replays
+//! every batch after `start_seq` in order on top of it, and everything the copy shows is made
+//! durable before the superblock names it.
+
+use super::Shard;
+use super::drive::Pending;
+use crate::checkpoint::{FILES, Packer};
+use crate::format::checkpoint::PAGE_BYTES;
+use crate::format::superblock::{CheckpointRef, SLOT_BYTES, Superblock};
+use crate::io::{FileId, IoRequest, IoResult};
+use crate::units::{BatchSeq, Lsn, Namespace, UnixMillis};
+
+/// Bytes handed to the disk at a time; also what one slice packs, so that none takes long.
+const SLICE_BYTES: usize = 192 << 10;
+/// Pause after a checkpoint that failed.
+const RETRY_MS: u64 = 10_000;
+
+/// What a request of the job was for.
+pub(super) enum Step {
+    Allocate,
+    Pages,
+    Sync,
+    Publish(Box<Superblock>),
+}
+
+/// Where the walk over the index is.
+#[derive(Clone, Copy)]
+struct Walk {
+    space: usize,
+    /// 0: the side table; then pages, from 1; then the side table once more, for what has moved
+    /// there meanwhile.
+    stop: usize,
+    done: bool,
+}
+
+/// A checkpoint being taken.
+struct Taking {
+    reference: CheckpointRef,
+    packer: Packer,
+    walk: Walk,
+    /// Where the next pages go in the file.
+    offset: u64,
+    /// Everything that the copy may show.
+    covers: Lsn,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A request is in flight.
+    Waiting,
+    /// Pages are to be packed and written.
+    Packing,
+    /// All pages are written and synced; the log has to catch up.
+    Settling,
+}
+
+/// The checkpoint job.
+#[derive(Default)]
+pub(super) struct Job {
+    taking: Option<Box<Taking>>,
+    /// User and survivor bytes at the start of the last checkpoint.
+    bytes_at_last: u64,
+    lsn_at_last: Lsn,
+    /// Log that recovery had to replay, until the first checkpoint.
+    replayed_bytes: u64,
+    wanted: bool,
+    retry_at: UnixMillis,
+    /// Sizes of the files.
+    pub(super) file_bytes: [u64; FILES as usize],
+    /// The final superblock is on its way, or there.
+    closing: bool,
+    pub(super) closed: bool,
+}
+
+impl Job {
+    /// A job for a store whose recovery had to replay `replayed_bytes` of log: they count towards
+    /// the next checkpoint.
+    pub(super) fn new(file_bytes: [u64; FILES as usize], replayed_bytes: u64) -> Job {
+        Job { replayed_bytes, file_bytes, ..Job::default() }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// Asks for a checkpoint as soon as possible.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+}
+
+impl Shard {
+    /// Starts to close: everything is flushed and a checkpoint taken. Drive on until
+    /// [`Shard::closed`].
+    pub fn close(&mut self, now: UnixMillis) {
+        self.advance(now);
+        self.closing = true;
+        self.flush_wanted = true;
+        self.maintain();
+    }
+
+    /// Whether [`Shard::close`] has finished, or never can because a write failed.
+    pub fn closed(&self) -> bool {
+        (self.checkpointing.closed || self.poisoned) && self.in_flight.len() == 0
+    }
+
+    fn logged_bytes(&self) -> u64 {
+        self.log.user_bytes + self.counters.compaction_bytes_written
+    }
+
+    /// Starts or continues a checkpoint.
+    pub(super) fn checkpoint(&mut self) {
+        if self.poisoned {
+            return;
+        }
+        if self.checkpointing.taking.is_some() {
+            self.continue_checkpoint();
+            return;
+        }
+        let job = &self.checkpointing;
+        let grown = self.logged_bytes() - job.bytes_at_last + job.replayed_bytes;
+        let due = grown >= self.checkpoint_interval();
+        let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
+        let wanted = job.wanted && self.now >= job.retry_at;
+        if self.closing {
+            self.checkpoint_to_close(changed);
+        } else if due || wanted {
+            self.begin_checkpoint();
+        }
+    }
+
+    /// Bytes of log between two checkpoints. Eight times the index keeps the extra writes below an
+    /// eighth; an eighth of the disk keeps what compaction must carry on small.
+    fn checkpoint_interval(&self) -> u64 {
+        #[cfg(feature = "sim")]
+        if self.config.sim.eager_checkpoints {
+            return self.config.checkpoint_bytes;
+        }
+        let disk = self.config.disk_bytes_max / 8;
+        self.config.checkpoint_bytes.min(disk).max(8 * self.index_bytes() as u64)
+    }
+
+    fn checkpoint_to_close(&mut self, changed: bool) {
+        if self.compaction.is_active() || self.checkpointing.closing {
+            return;
+        }
+        if changed {
+            self.begin_checkpoint();
+            return;
+        }
+        if self.log.durable_lsn() == self.log.appended_lsn() {
+            self.checkpointing.closing = true;
+            let root = Superblock { clean: true, ..self.next_root() };
+            self.publish(root);
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let number = self.root.newest.number + 1;
+        let file = FileId::Checkpoint((number % FILES) as u8);
+        let start_seq = BatchSeq(self.log.unapplied_seq().0 - 1);
+        let reference = CheckpointRef { number, start_seq, pages: 0, wall: self.now };
+        let job = &mut self.checkpointing;
+        job.wanted = false;
+        job.lsn_at_last = self.log.appended_lsn();
+        job.bytes_at_last = self.log.user_bytes + self.counters.compaction_bytes_written;
+        let entries: u64 = self.spaces.iter().map(crate::space::Space::len).sum();
+        let rows = entries * 16 / (PAGE_BYTES as u64 - 64);
+        // An eighth and some pages more: the index may grow meanwhile, and rows may come twice.
+        let pages = rows + rows / 8 + 2 * self.spaces.len() as u64 + 8;
+        let bytes = pages * PAGE_BYTES as u64;
+        let enough = job.file_bytes[(number % FILES) as usize] >= bytes;
+        job.taking = Some(Box::new(Taking {
+            reference,
+            packer: Packer::new(number),
+            walk: Walk { space: 0, stop: 0, done: false },
+            offset: 0,
+            covers: Lsn::NONE,
+            phase: if enough { Phase::Packing } else { Phase::Waiting },
+        }));
+        if enough {
+            self.continue_checkpoint();
+        } else {
+            job.file_bytes[(number % FILES) as usize] = bytes;
+            let request = IoRequest::Allocate { file, bytes };
+            self.start(Pending::Checkpoint(Step::Allocate), request);
+        }
+    }
+
+    fn continue_checkpoint(&mut self) {
+        let Some(mut taking) = self.checkpointing.taking.take() else { return };
+        match taking.phase {
+            Phase::Waiting => {}
+            Phase::Packing => {
+                self.pack_slice(&mut taking);
+                if !self.write_pages(&mut taking) {
+                    return;
+                }
+            }
+            Phase::Settling => {
+                if self.log.durable_lsn() >= taking.covers {
+                    taking.phase = Phase::Waiting;
+                    let root = Superblock {
+                        newest: taking.reference,
+                        older: self.root.newest,
+                        ..self.next_root()
+                    };
+                    self.publish(root);
+                } else {
+                    self.flush_wanted = true;
+                }
+            }
+        }
+        self.checkpointing.taking = Some(taking);
+    }
+
+    /// Packs index pages until a slice is full or the walk is over.
+    fn pack_slice(&mut self, taking: &mut Taking) {
+        while taking.packer.ready_bytes() < SLICE_BYTES && !taking.walk.done {
+            let Some(space) = self.spaces.get(taking.walk.space) else {
+                taking.packer.seal();
+                taking.walk.done = true;
+                taking.covers = self.log.appended_lsn();
+                return;
+            };
+            let namespace = Namespace(taking.walk.space as u16);
+            let packer = &mut taking.packer;
+            let pages = space.index.pages();
+            if taking.walk.stop == 0 || taking.walk.stop == pages + 1 {
+                for (key, side) in &space.side {
+                    packer.side_row(namespace, key, side.identity, side.entry);
+                }
+            } else {
+                let page = taking.walk.stop - 1;
+                space.index.visit_page(page, |id, entry| packer.index_row(namespace, id, entry));
+            }
+            if taking.walk.stop > pages {
+                taking.walk = Walk { space: taking.walk.space + 1, stop: 0, done: false };
+            } else {
+                taking.walk.stop += 1;
+            }
+        }
+    }
+
+    /// Writes the packed pages, or syncs the file after the last; false if the file is too small.
+    fn write_pages(&mut self, taking: &mut Taking) -> bool {
+        let slot = (taking.reference.number % FILES) as usize;
+        let file = FileId::Checkpoint(slot as u8);
+        taking.phase = Phase::Waiting;
+        let pages = taking.packer.take();
+        if pages.is_empty() {
+            taking.reference.pages = taking.packer.pages;
+            self.start(Pending::Checkpoint(Step::Sync), IoRequest::Sync { file });
+            return true;
+        }
+        if taking.offset + pages.len() as u64 > self.checkpointing.file_bytes[slot] {
+            tracing::info!("the index outgrew its checkpoint file; starting over");
+            self.checkpoint_failed(0);
+            return false;
+        }
+        let mut buffer = self.pool.take(pages.len());
+        buffer[..pages.len()].copy_from_slice(&pages);
+        self.counters.device_bytes_written += pages.len() as u64;
+        let offset = taking.offset;
+        taking.offset += pages.len() as u64;
+        let bytes = pages.len();
+        let request = IoRequest::Write { file, offset, buffer, bytes, durable: false };
+        self.start(Pending::Checkpoint(Step::Pages), request);
+        true
+    }
+
+    fn next_root(&self) -> Superblock {
+        Superblock {
+            generation: self.root.generation + 1,
+            durable_lsn: self.log.durable_lsn(),
+            durable_seq: BatchSeq(self.log.unapplied_seq().0 - 1),
+            clean: false,
+            ..self.root
+        }
+    }
+
+    fn publish(&mut self, root: Superblock) {
+        let mut buffer = self.pool.take(SLOT_BYTES);
+        let fields = root.encode();
+        buffer[..fields.len()].copy_from_slice(&fields);
+        buffer[fields.len()..SLOT_BYTES].fill(0);
+        let request = IoRequest::Write {
+            file: FileId::Superblock,
+            offset: root.generation % 2 * SLOT_BYTES as u64,
+            buffer,
+            bytes: SLOT_BYTES,
+            durable: true,
+        };
+        self.start(Pending::Checkpoint(Step::Publish(Box::new(root))), request);
+    }
+
+    pub(super) fn on_checkpoint_step(&mut self, step: Step, result: IoResult) {
+        if let Err(error) = &result.outcome {
+            tracing::warn!(%error, "a checkpoint failed; recovery would start from the one before");
+            if let Step::Allocate = step {
+                let number = self.root.newest.number + 1;
+                self.checkpointing.file_bytes[(number % FILES) as usize] = 0;
+            }
+            self.checkpoint_failed(RETRY_MS);
+            return;
+        }
+        self.give_back(result);
+        match step {
+            Step::Publish(root) => {
+                self.root = *root;
+                self.log.segments.maybe_dead = true;
+                self.checkpointing.taking = None;
+                self.checkpointing.replayed_bytes = 0;
+                self.checkpointing.closed = root.clean;
+                self.counters.checkpoints += 1;
+            }
+            Step::Allocate | Step::Pages => self.checkpoint_phase(Phase::Packing),
+            Step::Sync => self.checkpoint_phase(Phase::Settling),
+        }
+    }
+
+    fn checkpoint_phase(&mut self, phase: Phase) {
+        if let Some(taking) = &mut self.checkpointing.taking {
+            taking.phase = phase;
+        }
+    }
+
+    fn checkpoint_failed(&mut self, pause_ms: u64) {
+        let job = &mut self.checkpointing;
+        job.taking = None;
+        job.wanted = true;
+        job.retry_at = self.now.plus(pause_ms);
+        if self.closing {
+            // What is durable stays so; the next start replays the log instead.
+            job.closed = true;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Requests out, completions in: the one place that knows what every request was for.
+
+use hashbrown::HashMap;
+
+use super::load::LoadRead;
+use super::scan::ScanRead;
+use super::{Shard, checkpointing, compaction};
+use crate::config::Ack;
+use crate::format::segment::{TRAILER_BYTES, Trailer};
+use crate::io::{FileId, IoId, IoRequest, IoResult};
+use crate::log::{Batch, SURVIVOR_STREAMS, SegmentState, USER_STREAM};
+use crate::units::{SegmentId, UnixMillis};
+
+/// Leadership epoch; replication will set it.
+const EPOCH: u32 = 0;
+/// Longest time that [`Ack::Memory`] keeps a batch open.
+const MEMORY_LINGER_MS: u64 = 100;
+
+/// What a request in flight was for.
+pub(super) enum Pending {
+    Batch(Box<Batch>),
+    Footer(SegmentId),
+    Header(SegmentId),
+    Allocate(SegmentId),
+    Load(LoadRead),
+    Scan(ScanRead),
+    Compaction(compaction::Step),
+    Checkpoint(checkpointing::Step),
+}
+
+/// Requests in flight.
+#[derive(Default)]
+pub(super) struct InFlight {
+    next: u64,
+    pending: HashMap<IoId, Pending, crate::key::WordHash>,
+}
+
+impl InFlight {
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+impl Shard {
+    /// Queues a request for the disk.
+    pub(super) fn start(&mut self, pending: Pending, request: IoRequest) {
+        let id = IoId(self.in_flight.next);
+        self.in_flight.next += 1;
+        self.in_flight.pending.insert(id, pending);
+        self.outbox.push_back((id, request));
+    }
+
+    /// The next request to start on the disk. Call until `None`, then submit, whenever something
+    /// has been written, loaded, completed or ticked.
+    pub fn poll_io(&mut self) -> Option<(IoId, IoRequest)> {
+        if self.outbox.is_empty() {
+            self.pump();
+        }
+        self.outbox.pop_front()
+    }
+
+    /// Takes the completion of a request.
+    pub fn complete(&mut self, id: IoId, result: IoResult, now: UnixMillis) {
+        self.advance(now);
+        let pending = self.in_flight.pending.remove(&id).expect("a request of this shard");
+        match pending {
+            Pending::Batch(batch) => self.on_batch_written(&batch, result),
+            Pending::Footer(segment) => self.on_footer_written(segment, result),
+            Pending::Header(segment) => self.on_header_written(segment, result),
+            Pending::Allocate(segment) => self.on_allocated(segment, &result),
+            Pending::Load(read) => self.on_load_read(read, result),
+            Pending::Scan(read) => self.on_scan_read(&read, result),
+            Pending::Compaction(step) => self.on_compaction_step(&step, result),
+            Pending::Checkpoint(step) => self.on_checkpoint_step(step, result),
+        }
+        self.maintain();
+    }
+
+    /// Asks that everything appended so far goes to stable storage as soon as possible.
+    pub fn flush(&mut self) {
+        self.flush_wanted = true;
+    }
+
+    /// Queues the log's writes that are due.
+    fn pump(&mut self) {
+        if self.poisoned {
+            return;
+        }
+        if self.user_batch_due() {
+            self.log.close_batch(USER_STREAM, self.now);
+        }
+        for stream in USER_STREAM..=SURVIVOR_STREAMS {
+            if let Some(mut batch) = self.log.next_write(stream, EPOCH) {
+                let buffer = batch.buffer.take().expect("a closed batch owns its buffer");
+                let request = IoRequest::Write {
+                    file: FileId::Segment(batch.segment),
+                    offset: u64::from(batch.offset),
+                    bytes: batch.bytes(),
+                    buffer,
+                    durable: true,
+                };
+                self.counters.device_bytes_written += batch.bytes() as u64;
+                self.start(Pending::Batch(Box::new(batch)), request);
+            }
+        }
+        self.write_footers();
+    }
+
+    fn user_batch_due(&mut self) -> bool {
+        let flush = self.flush_wanted || self.closing;
+        let now = self.now;
+        let stream = self.log.stream(USER_STREAM);
+        if stream.is_in_flight() || stream.has_closed() {
+            return false;
+        }
+        let Some(since) = stream.open_since() else {
+            self.flush_wanted = false;
+            return false;
+        };
+        flush || since.plus(self.linger_ms()) <= now
+    }
+
+    /// How long a batch may stay open for more records to join.
+    pub(super) fn linger_ms(&self) -> u64 {
+        match self.config.ack {
+            Ack::Durable => 0,
+            Ack::Interval { ms } => u64::from(ms),
+            Ack::Memory => MEMORY_LINGER_MS,
+        }
+    }
+
+    fn on_batch_written(&mut self, batch: &Batch, result: IoResult) {
+        if let Err(error) = &result.outcome {
+            self.poison("a batch", error);
+            return;
+        }
+        self.counters.batches += 1;
+        self.counters.sync_us.record(u64::from(result.micros));
+        self.give_back(result);
+        self.log.on_batch_written(batch);
+        if usize::from(batch.stream) == USER_STREAM {
+            self.undurable.settle(self.log.durable_lsn());
+            self.confirmed.1 = self.now;
+        } else {
+            self.counters.compaction_bytes_written += batch.bytes() as u64;
+            self.apply_moves(batch);
+        }
+    }
+
+    /// Seals every full segment whose batches are all on stable storage.
+    fn write_footers(&mut self) {
+        let done = |sealing: &crate::log::Sealing| sealing.unwritten == 0;
+        while let Some(at) = self.log.sealing.iter().position(done) {
+            let sealing = self.log.sealing.swap_remove(at);
+            let segment = *self.log.segments.get(sealing.id);
+            let segment_bytes = self.root.segment_bytes as usize;
+            let block = self.root.block_bytes as usize;
+            let length = (sealing.rows.len() + TRAILER_BYTES).next_multiple_of(block);
+            let offset = segment_bytes - length;
+            let trailer = Trailer {
+                store_id: self.root.store_id,
+                segment: sealing.id,
+                incarnation: segment.incarnation,
+                data_end: sealing.data_end,
+                rows_offset: offset as u32,
+                rows_bytes: sealing.rows.len() as u32,
+                rows_crc: crc32fast::hash(&sealing.rows),
+                seq_min: segment.seq_min,
+                seq_max: segment.seq_max,
+                lsn_max: segment.lsn_max,
+            };
+            let mut buffer = self.pool.take(length);
+            buffer[..sealing.rows.len()].copy_from_slice(&sealing.rows);
+            buffer[sealing.rows.len()..length - TRAILER_BYTES].fill(0);
+            buffer[length - TRAILER_BYTES..length].copy_from_slice(&trailer.encode());
+            let request = IoRequest::Write {
+                file: FileId::Segment(sealing.id),
+                offset: offset as u64,
+                buffer,
+                bytes: length,
+                durable: true,
+            };
+            self.counters.device_bytes_written += length as u64;
+            self.start(Pending::Footer(sealing.id), request);
+        }
+    }
+
+    fn on_footer_written(&mut self, segment: SegmentId, result: IoResult) {
+        if let Err(error) = &result.outcome {
+            self.poison("a footer", error);
+            return;
+        }
+        self.give_back(result);
+        self.log.segments.set_state(segment, SegmentState::Sealed);
+    }
+
+    /// After a failed write nothing that was not acknowledged may ever be: what is on the disk is
+    /// unknown, and a second sync would succeed while the data is gone.
+    pub(super) fn poison(&mut self, what: &str, error: &crate::io::IoError) {
+        tracing::error!(%error, "writing {what} failed: no write is acknowledged any more; restart");
+        self.poisoned = true;
+    }
+}

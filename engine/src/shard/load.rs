@@ -1,0 +1,242 @@
+//! The cold half of the GET path: one device read, decode, admit to the hot set.
+
+use hashbrown::HashMap;
+
+use super::drive::Pending;
+use super::read::Owner;
+use super::{Event, Shard, Ticket};
+use crate::format::bytes::Seed;
+use crate::format::record;
+use crate::hot::NewEntry;
+use crate::index::{Due, Entry, Identity};
+use crate::io::{FileId, IoRequest, IoResult};
+use crate::key::Key;
+use crate::space::LOST;
+use crate::units::{Incarnation, Location, Namespace, SegmentId, UnixMillis};
+
+/// Why a key could not be loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Its record is damaged on disk; the key is lost until it is written again.
+    #[error("the record is damaged on disk")]
+    Corrupt,
+    /// The disk could not read it.
+    #[error("the disk could not read the record")]
+    Io,
+}
+
+/// A read of one record, and who waits for it.
+pub(super) struct LoadRead {
+    pub(super) place: RecordPlace,
+    waiters: Vec<Ticket>,
+}
+
+/// Where and under which use of its segment a record was found in the index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordPlace {
+    pub(super) namespace: Namespace,
+    pub(super) identity: Identity,
+    pub(super) location: Location,
+    pub(super) segment: SegmentId,
+    pub(super) incarnation: Incarnation,
+    pub(super) seed: Seed,
+    /// Offset of the record behind the front of the read.
+    pub(super) skip: usize,
+}
+
+/// A resident value that must stay until its ticket is released.
+struct Pin {
+    namespace: Namespace,
+    identity: Identity,
+    key: Box<[u8]>,
+}
+
+/// Reads under way by location, and pins by ticket.
+#[derive(Default)]
+pub(super) struct Loads {
+    reads: HashMap<Location, Vec<Ticket>, crate::key::WordHash>,
+    pins: HashMap<Ticket, Vec<Pin>, crate::key::WordHash>,
+}
+
+impl Shard {
+    /// Brings a cold key into RAM and keeps it there until [`Shard::release`]. Always answers by
+    /// one [`Event::Loaded`]; then look the key up again, for it may have changed meanwhile.
+    pub fn load(&mut self, ticket: Ticket, key: &Key<'_>) {
+        let owner = self.owner(key, self.now);
+        if self.hot.peek(key.namespace, key.identity, key.bytes).is_some() {
+            self.pin(ticket, key.namespace, key.identity, key.bytes);
+        }
+        let (Owner::Unknown, Some(entry)) = (owner, self.slot_entry(key)) else {
+            if let Owner::KeyAside(entry) = owner
+                && entry.location != LOST
+                && self.hot.peek_at(key.namespace, key.identity, entry.location).is_none()
+            {
+                self.start_load(ticket, key.namespace, key.identity, &entry);
+                return;
+            }
+            self.events.push_back(Event::Loaded { ticket, outcome: Ok(()) });
+            return;
+        };
+        self.start_load(ticket, key.namespace, key.identity, &entry);
+    }
+
+    /// Lets go of everything that was loaded for `ticket`.
+    pub fn release(&mut self, ticket: Ticket) {
+        for pin in self.loads.pins.remove(&ticket).unwrap_or_default() {
+            self.hot.unpin(pin.namespace, pin.identity, &pin.key);
+        }
+    }
+
+    fn slot_entry(&self, key: &Key<'_>) -> Option<Entry> {
+        self.space(key.namespace)?.index.get(key.identity)
+    }
+
+    fn start_load(&mut self, ticket: Ticket, ns: Namespace, identity: Identity, entry: &Entry) {
+        if let Some(waiters) = self.loads.reads.get_mut(&entry.location) {
+            waiters.push(ticket);
+            return;
+        }
+        self.loads.reads.insert(entry.location, Vec::new());
+        self.counters.cold_gets += 1;
+        let (place, request) = self.read_request(ns, identity, entry, usize::MAX);
+        let read = LoadRead { place, waiters: vec![ticket] };
+        self.start(Pending::Load(read), request);
+    }
+
+    /// The one read that brings at least the first `bytes_max` bytes of an entry's record.
+    pub(super) fn read_request(
+        &mut self,
+        namespace: Namespace,
+        identity: Identity,
+        entry: &Entry,
+        bytes_max: usize,
+    ) -> (RecordPlace, IoRequest) {
+        let block = self.root.block_bytes as usize;
+        let (segment, offset) = entry.location.split(self.root.segment_bytes);
+        let start = offset as usize / block * block;
+        let skip = offset as usize - start;
+        let wanted = (entry.size.bytes_max()).min(bytes_max);
+        let room = self.root.segment_bytes as usize - start;
+        let bytes = (skip + wanted).next_multiple_of(block).min(room);
+        let place = RecordPlace {
+            namespace,
+            identity,
+            location: entry.location,
+            segment,
+            incarnation: self.log.segments.get(segment).incarnation,
+            seed: self.log.seed(segment),
+            skip,
+        };
+        let buffer = self.pool.take(bytes);
+        let file = FileId::Segment(segment);
+        self.counters.device_reads += 1;
+        self.counters.device_bytes_read += bytes as u64;
+        (place, IoRequest::Read { file, offset: start as u64, buffer, bytes })
+    }
+
+    /// The entry that a read was started for, if it is still where the read went.
+    pub(super) fn still_there(&self, place: &RecordPlace) -> Option<Entry> {
+        if self.log.segments.get(place.segment).incarnation != place.incarnation {
+            return None;
+        }
+        self.space(place.namespace)?.entry_at(place.identity, place.location)
+    }
+
+    pub(super) fn on_load_read(&mut self, read: LoadRead, result: IoResult) {
+        let mut tickets = read.waiters;
+        tickets.extend(self.loads.reads.remove(&read.place.location).unwrap_or_default());
+        let outcome = match (self.still_there(&read.place), &result.outcome, &result.buffer) {
+            // Moved, overwritten or gone meanwhile: the caller looks again.
+            (None, _, _) => Ok(()),
+            (Some(entry), Ok(_), Some(buffer)) => {
+                self.admit(&read.place, &entry, &buffer[read.place.skip..], &tickets)
+            }
+            (Some(_), _, _) => {
+                let error = result.outcome.as_ref().err();
+                tracing::error!(segment = read.place.segment.0, ?error, "cannot read a record");
+                Err(LoadError::Io)
+            }
+        };
+        if let Some(buffer) = result.buffer {
+            self.pool.give(buffer);
+        }
+        for ticket in tickets {
+            self.events.push_back(Event::Loaded { ticket, outcome });
+        }
+    }
+
+    /// Decodes a record that was read for an entry and admits it to the hot set, pinned.
+    fn admit(
+        &mut self,
+        place: &RecordPlace,
+        entry: &Entry,
+        bytes: &[u8],
+        tickets: &[Ticket],
+    ) -> Result<(), LoadError> {
+        let record = match record::decode(bytes, place.seed) {
+            Ok(record) if record.value_ok => record,
+            damaged => {
+                let cause = damaged.err();
+                self.lose(place, entry, cause);
+                return Err(LoadError::Corrupt);
+            }
+        };
+        let expires_at = exact_expiry(entry, record.head.expires_at, self.now);
+        let ms_left = expires_at.is_none_or(|at| at > self.now);
+        if !ms_left {
+            self.expire_entry(place.namespace, place.identity, place.location, expires_at);
+            return Ok(());
+        }
+        let loaded = NewEntry {
+            namespace: place.namespace,
+            identity: place.identity,
+            key: record.key,
+            value: record.value,
+            value_type: record.head.value_type,
+            expires_at,
+            lsn: record.head.lsn,
+            location: place.location,
+        };
+        self.hot.insert(&loaded, entry.freq);
+        for ticket in tickets {
+            self.pin(*ticket, place.namespace, place.identity, record.key);
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self, ticket: Ticket, namespace: Namespace, identity: Identity, key: &[u8]) {
+        self.hot.pin(namespace, identity, key);
+        let pin = Pin { namespace, identity, key: key.into() };
+        self.loads.pins.entry(ticket).or_default().push(pin);
+    }
+
+    /// Marks an entry whose record is damaged: reads say so until the key is written again, and no
+    /// older version is uncovered.
+    pub(super) fn lose(
+        &mut self,
+        place: &RecordPlace,
+        entry: &Entry,
+        cause: Option<crate::format::DecodeError>,
+    ) {
+        let (segment, offset) = place.location.split(self.root.segment_bytes);
+        let cause = cause.map_or("checksum mismatch in the value".to_owned(), |c| c.to_string());
+        tracing::error!(segment = segment.0, offset, cause, "a record is damaged; its key is lost");
+        self.counters.corrupt_records += 1;
+        self.bury(entry);
+        let lost = |entry: &mut Entry| entry.location = LOST;
+        self.space_mut(place.namespace).update_at(place.identity, place.location, lost);
+    }
+}
+
+/// The expiry of an entry to the millisecond where the record knows it, to the second (rounded up)
+/// where a touch has moved it since.
+pub(super) fn exact_expiry(
+    entry: &Entry,
+    recorded: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Option<UnixMillis> {
+    match entry.expiry.due(now) {
+        Due::At(seconds) if entry.touch > 0 => Some(UnixMillis(seconds * 1000)),
+        _ => recorded,
+    }
+}

@@ -1,0 +1,238 @@
+//! Work that time brings: expiry, the sweep, the memory budget, and starting the jobs.
+
+use super::Shard;
+use crate::index::{Due, Identity};
+use crate::space::Space;
+use crate::units::{Location, Namespace, UnixMillis};
+
+/// Entries expired in one tick before others get their turn.
+const EXPIRE_MAX: usize = 2000;
+/// Index pages visited in one tick, about 10 us each.
+const SWEEP_PAGES_MAX: usize = 256;
+/// Time between two slices of the sweep.
+const TICK_MS: u64 = 100;
+/// How long the log must be quiet before its last batch is confirmed.
+const CONFIRM_AFTER_MS: u64 = 1000;
+/// RAM that is neither index nor hot set: buffers, footer rows, code, connections.
+const OVERHEAD_BYTES: usize = 24 << 20;
+
+impl Shard {
+    /// Lets time pass. Call at [`Shard::next_wakeup`] at the latest.
+    pub fn tick(&mut self, now: UnixMillis) {
+        let now = self.advance(now);
+        self.expire_due(now);
+        self.sweep_slice(now);
+        self.confirm(now);
+        self.maintain();
+    }
+
+    /// When [`Shard::tick`] must be called next, if nothing else happens.
+    pub fn next_wakeup(&mut self, now: UnixMillis) -> Option<UnixMillis> {
+        let mut next = self.wheel.next_due();
+        let mut consider = |at: UnixMillis| next = Some(next.map_or(at, |next| next.min(at)));
+        if self.spaces.iter().any(|space| space.expiring_len() > 0) {
+            consider(now.plus(TICK_MS));
+        }
+        let linger = self.linger_ms();
+        if let Some(since) = self.log.stream(crate::log::USER_STREAM).open_since() {
+            consider(since.plus(linger));
+        }
+        if self.closing || self.jobs_active() {
+            consider(now.plus(TICK_MS));
+        }
+        consider(now.plus(1000));
+        next
+    }
+
+    /// Everything that may have become possible or necessary by a completion or by time.
+    pub(super) fn maintain(&mut self) {
+        self.refill();
+        self.compact();
+        self.checkpoint();
+        self.balance();
+    }
+
+    pub(super) fn jobs_active(&self) -> bool {
+        self.compaction.is_active() || self.checkpointing.is_active()
+    }
+
+    /// When the log falls quiet, one empty batch says that the batch before it was durable. Without
+    /// it, damage to the very last batch could not be told from a torn tail.
+    fn confirm(&mut self, now: UnixMillis) {
+        let (confirmed, written) = self.confirmed;
+        let quiet = self.log.durable_lsn() == self.log.appended_lsn()
+            && now.since(written) >= CONFIRM_AFTER_MS;
+        if !quiet || confirmed == self.log.durable_lsn() || self.poisoned || self.closing {
+            return;
+        }
+        if self.room_for_delete(256) == super::Room::Yes {
+            self.append_commit();
+            self.confirmed.0 = self.log.appended_lsn();
+            self.flush_wanted = true;
+        }
+    }
+
+    /// Removes what has expired, in the order in which it expired.
+    fn expire_due(&mut self, now: UnixMillis) {
+        for _ in 0..EXPIRE_MAX {
+            let Some((namespace, identity, due)) = self.wheel.due(now) else { break };
+            let Some(entry) = self.space(namespace).and_then(|space| space.index.get(identity))
+            else {
+                continue;
+            };
+            let hot = self.hot.peek_at(namespace, identity, entry.location);
+            let exact = hot.and_then(crate::hot::HotEntry::expires_at);
+            let past = exact.map_or_else(|| entry.expiry.surely_passed(now), |at| at <= now);
+            if past {
+                self.expire_entry(namespace, identity, entry.location, Some(due));
+            } else if let Some(at) = exact {
+                // Touched since it was scheduled.
+                self.schedule(namespace, identity, Some(at));
+            }
+        }
+    }
+
+    /// Removes an expired entry. Nothing is logged: the time in its record is enough.
+    pub(super) fn expire_entry(
+        &mut self,
+        namespace: Namespace,
+        identity: Identity,
+        location: Location,
+        due: Option<UnixMillis>,
+    ) {
+        let Some(entry) = self.space_mut(namespace).remove_at(identity, location) else { return };
+        if let Some(hot) = self.hot.peek_at(namespace, identity, location) {
+            let key = hot.key().to_vec();
+            self.hot.remove(namespace, identity, &key);
+        }
+        self.bury(&entry);
+        self.counters.expired_keys += 1;
+        if let Some(due) = due {
+            self.counters.expiry_lag_ms.record(self.now.since(due));
+        }
+    }
+
+    /// Puts an expiry that falls due soon on the wheel; the sweep finds the later ones in time.
+    pub(super) fn schedule(
+        &mut self,
+        namespace: Namespace,
+        identity: Identity,
+        expires_at: Option<UnixMillis>,
+    ) {
+        if let Some(at) = expires_at {
+            self.wheel.schedule(at, self.now, namespace, identity);
+        }
+    }
+
+    /// Visits the next pages of the index and schedules what falls due within the window.
+    fn sweep_slice(&mut self, now: UnixMillis) {
+        let (spaces, wheel) = (&self.spaces, &mut self.wheel);
+        let pages = |space: usize| spaces[space].index.pages();
+        for _ in 0..SWEEP_PAGES_MAX {
+            let Some((number, page)) = self.sweep.next(now, spaces.len(), pages) else { break };
+            let namespace = Namespace(number as u16);
+            let until_secs = now.plus(wheel.window_ms()).0 / 1000;
+            let mut visit = |identity, entry: crate::index::Entry| {
+                if let Due::At(seconds) = entry.expiry.due(now) {
+                    wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
+                }
+            };
+            spaces[number].index.visit_due(page, until_secs, now, &mut visit);
+            if page == 0 {
+                spaces[number].side.values().for_each(|side| visit(side.identity, side.entry));
+            }
+        }
+    }
+
+    /// Schedules what falls due within the window, in one go: for a store just opened.
+    pub(super) fn sweep_all(&mut self) {
+        let now = self.now;
+        let (spaces, wheel) = (&self.spaces, &mut self.wheel);
+        for (number, space) in spaces.iter().enumerate() {
+            let mut visit = |identity, entry: crate::index::Entry| {
+                if let Due::At(seconds) = entry.expiry.due(now) {
+                    let namespace = Namespace(number as u16);
+                    wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
+                }
+            };
+            space.index.for_each(&mut visit);
+            space.side.values().for_each(|side| visit(side.identity, side.entry));
+        }
+    }
+
+    /// Keeps the hot set inside its share of the memory budget.
+    pub(super) fn balance(&mut self) {
+        let budget = self.hot_budget();
+        for evicted in self.hot.evict(budget, self.log.durable_lsn()) {
+            if let Some(space) = self.spaces.get_mut(usize::from(evicted.namespace.0)) {
+                let freq = evicted.freq;
+                space.index.update(evicted.identity, |entry| entry.freq = freq);
+            }
+        }
+    }
+
+    /// Bytes that the hot set may take now.
+    fn hot_budget(&self) -> usize {
+        #[cfg(feature = "sim")]
+        if let Some(bytes) = self.config.sim.hot_bytes {
+            return bytes;
+        }
+        let index = self.index_bytes();
+        let free = self.hot_budget.saturating_sub(index + OVERHEAD_BYTES);
+        free.max(4 << 20)
+    }
+
+    pub(super) fn index_bytes(&self) -> usize {
+        self.spaces.iter().map(|space| space.index.bytes()).sum()
+    }
+
+    /// Changes the memory budget, in bytes of the whole process.
+    pub fn set_memory_budget(&mut self, bytes: u64) {
+        self.config.memory_bytes_max = bytes;
+        self.hot_budget = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    /// Keeps at most this many bytes of values in RAM, whatever the budget says.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_hot_bytes(&mut self, bytes: usize) {
+        self.config.sim.hot_bytes = Some(bytes);
+        self.balance();
+    }
+
+    /// Tells the shard the process's resident set, so that what it cannot count itself
+    /// (fragmentation, connections) is taken from the hot set's share. Call about once a second.
+    pub fn observe_rss(&mut self, rss_bytes: u64) {
+        let limit = usize::try_from(self.config.memory_bytes_max).unwrap_or(usize::MAX);
+        let rss = usize::try_from(rss_bytes).unwrap_or(usize::MAX);
+        if rss > limit {
+            let over = (rss - limit).min(limit / 16);
+            self.hot_budget = self.hot_budget.saturating_sub(over).max(limit / 4);
+        } else if rss < limit - limit / 16 {
+            self.hot_budget = (self.hot_budget + limit / 64).min(limit);
+        }
+        self.balance();
+    }
+
+    pub(super) fn space_mut(&mut self, namespace: Namespace) -> &mut Space {
+        let at = usize::from(namespace.0);
+        if self.spaces.len() <= at {
+            self.spaces.resize_with(at + 1, Space::default);
+        }
+        &mut self.spaces[at]
+    }
+
+    /// Forgets every entry of a namespace.
+    pub(super) fn forget_space(&mut self, namespace: Namespace) {
+        let space = std::mem::take(self.space_mut(namespace));
+        let segment_bytes = self.root.segment_bytes;
+        let segments = &mut self.log.segments;
+        let mut bury = |entry: crate::index::Entry| {
+            if entry.location != crate::space::LOST {
+                let (segment, _) = entry.location.split(segment_bytes);
+                segments.remove_live(segment, entry.size.bytes_max() as u64);
+            }
+        };
+        space.index.for_each(|_, entry| bury(entry));
+        space.side.values().for_each(|side| bury(side.entry));
+    }
+}

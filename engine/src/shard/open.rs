@@ -1,0 +1,163 @@
+//! Opening a shard: recovery, then the structures around what it found.
+
+use std::collections::VecDeque;
+
+use super::stats::Counters;
+use super::{Shard, checkpointing, compaction, supply};
+use crate::config::Config;
+use crate::error::OpenError;
+use crate::expiry::{Sweep, Wheel};
+use crate::format::record::{Head, Kind};
+use crate::hot::Hot;
+use crate::io::{BufferPool, Disk, IoError};
+use crate::log::{Append, Log, NO_KEY_MARK, USER_STREAM};
+use crate::recover::{Progress, Recovered, recover};
+use crate::units::UnixMillis;
+
+/// Buffers of records and other small reads.
+pub(super) const SMALL_BUFFER_BYTES: usize = 16 << 10;
+/// Small buffers kept.
+const SMALL_BUFFERS: usize = 256;
+/// Large buffers kept: batches, windows of compaction, slices of checkpoints.
+const LARGE_BUFFERS: usize = 16;
+/// How far ahead expiries are put on the wheel.
+const WHEEL_WINDOW_MS: u64 = 30_000;
+
+impl Shard {
+    /// Opens the store on `disk`, or creates one. Blocks until it can tell every live key from a
+    /// missing one; `progress` is called now and then.
+    ///
+    /// # Errors
+    /// [`OpenError`]; its message says what to do.
+    pub fn open(
+        disk: &mut dyn Disk,
+        config: &Config,
+        now: UnixMillis,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Shard, OpenError> {
+        config.validate()?;
+        let recovered = recover(disk, config, now, progress)?;
+        let void_group = recovered.void_group;
+        let mut shard = Shard::around(recovered, config);
+        if void_group {
+            shard.void_unfinished_group(disk)?;
+        }
+        Ok(shard)
+    }
+
+    /// Gives the shard buffers that the driver has registered with the kernel.
+    pub fn adopt_buffers(&mut self, buffers: Vec<crate::io::Buffer>) {
+        for buffer in buffers {
+            self.pool.give(buffer);
+        }
+    }
+
+    fn around(recovered: Recovered, config: &Config) -> Shard {
+        let Recovered { root, spaces, segments, now, .. } = recovered;
+        let batch_bytes_max = config.batch_bytes_max.min(root.segment_bytes as usize / 2);
+        let large = batch_bytes_max.next_multiple_of(4096).max(SMALL_BUFFER_BYTES * 2);
+        let pool =
+            BufferPool::new(SMALL_BUFFER_BYTES, SMALL_BUFFERS, large, LARGE_BUFFERS, Vec::new());
+        let log = Log::new(
+            root.store_id,
+            root.block_bytes as usize,
+            large,
+            segments,
+            recovered.appended_lsn,
+            recovered.next_seq,
+        );
+        let entries: u64 = spaces.iter().map(crate::space::Space::len).sum();
+        let counters = Counters {
+            corrupt_records: recovered.corrupt,
+            recovery_records: recovered.records,
+            recovery_entries: entries,
+            ..Counters::default()
+        };
+        let wheel = Wheel::new(WHEEL_WINDOW_MS);
+        let sweep = Sweep::new(&wheel, UnixMillis(0));
+        let checkpointing =
+            checkpointing::Job::new(recovered.checkpoint_bytes, recovered.replayed_bytes);
+        let mut shard = Shard {
+            config: config.clone(),
+            root,
+            now,
+            pool,
+            spaces,
+            hot: Hot::new(),
+            hot_budget: usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX),
+            wheel,
+            sweep,
+            log,
+            undurable: super::write::Undurable::default(),
+            group: None,
+            in_flight: super::drive::InFlight::default(),
+            outbox: VecDeque::new(),
+            loads: super::load::Loads::default(),
+            scans: super::scan::Scans::default(),
+            events: VecDeque::new(),
+            supply: supply::Supply::default(),
+            compaction: compaction::Job::default(),
+            effort: compaction::Effort::default(),
+            checkpointing,
+            confirmed: (recovered.appended_lsn, now),
+            flush_wanted: false,
+            poisoned: false,
+            closing: false,
+            counters,
+        };
+        // A first pass over the whole index finds what falls due within the window.
+        shard.sweep_all();
+        shard.maintain();
+        shard
+    }
+
+    /// The log ends in a group without a commit. A durable record says that it is void, so that no
+    /// later record can be taken for its continuation.
+    fn void_unfinished_group(&mut self, disk: &mut dyn Disk) -> Result<(), OpenError> {
+        let head = Head::new(Kind::Open, self.log.next_lsn());
+        let record = Append { head: &head, key: &[], value: &[], identity: NO_KEY_MARK };
+        loop {
+            self.maintain();
+            let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
+            if appended.is_ok() {
+                break;
+            }
+            self.drive_once(disk)?;
+        }
+        self.flush_wanted = true;
+        while self.log.durable_lsn() < head.lsn {
+            self.drive_once(disk)?;
+        }
+        // From here on the shard's caller drives the disk; nothing may be in flight unknown to it.
+        while self.in_flight.len() > 0 {
+            self.drive_once(disk)?;
+        }
+        Ok(())
+    }
+
+    /// Starts what is to be started and takes one completion.
+    fn drive_once(&mut self, disk: &mut dyn Disk) -> Result<(), OpenError> {
+        while let Some((id, request)) = self.poll_io() {
+            disk.start(id, request);
+        }
+        disk.submit();
+        let failed = |what: &'static str| OpenError::Io {
+            operation: what,
+            file: None,
+            source: IoError { kind: crate::io::IoErrorKind::Failed, errno: 0 },
+        };
+        if self.poisoned {
+            return Err(failed("write the first record of"));
+        }
+        if self.in_flight.len() == 0 {
+            return Err(failed("find room for the first record of"));
+        }
+        loop {
+            if let Some((id, result)) = disk.finished() {
+                self.complete(id, result, self.now);
+                return Ok(());
+            }
+            disk.wait(None);
+        }
+    }
+}

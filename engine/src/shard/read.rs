@@ -1,0 +1,115 @@
+//! The GET path in RAM: hot set, then index; never the disk.
+
+use bytes::Bytes;
+
+use super::Shard;
+use crate::index::Entry;
+use crate::key::Key;
+use crate::space::{LOST, Slot, Space};
+use crate::units::{Lsn, UnixMillis};
+
+/// What is known of a key without reading the disk.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// There is no such key.
+    Absent {
+        /// A reply that tells so must not leave before this LSN is acknowledged.
+        barrier: Lsn,
+    },
+    /// The key, or another one that looks alike in the index, is on disk: [`Shard::load`] it.
+    Cold,
+    /// The key is resident.
+    Found(Found),
+    /// The newest version of the key was lost to disk corruption; a write or delete heals it.
+    Lost,
+}
+
+/// A resident value.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The value; a reference-counted slice, not a copy.
+    pub value: Bytes,
+    /// The type given to [`Shard::put`].
+    pub value_type: u8,
+    /// Absolute expiry.
+    pub expires_at: Option<UnixMillis>,
+    /// The mutation that wrote the value.
+    pub lsn: Lsn,
+    /// A reply that shows the value must not leave before this LSN is acknowledged.
+    pub barrier: Lsn,
+}
+
+/// Whose the entry in a key's slot is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    /// The key is absent and its identity is free.
+    Nobody,
+    /// The key's own entry, in the index.
+    Key(Entry),
+    /// The key's own entry, in the side table.
+    KeyAside(Entry),
+    /// The key is absent; another key owns its identity.
+    Other,
+    /// Not known without reading the disk.
+    Unknown,
+}
+
+impl Shard {
+    /// Looks a key up in RAM and counts the access. O(1), no I/O.
+    pub fn lookup(&mut self, key: &Key<'_>, now: UnixMillis) -> Lookup {
+        let now = self.advance(now);
+        self.counters.lookups += 1;
+        if let Some(hot) = self.hot.get(key.namespace, key.identity, key.bytes) {
+            if hot.expires_at().is_none_or(|at| at > now) {
+                let found = Found {
+                    value: hot.value(),
+                    value_type: hot.value_type(),
+                    expires_at: hot.expires_at(),
+                    lsn: hot.lsn(),
+                    barrier: Lsn::NONE,
+                };
+                self.counters.hot_hits += 1;
+                return Lookup::Found(Found { barrier: self.barrier(key), ..found });
+            }
+            let (location, at) = (hot.location(), hot.expires_at());
+            self.expire_entry(key.namespace, key.identity, location, at);
+        }
+        match self.owner(key, now) {
+            Owner::Nobody | Owner::Other => Lookup::Absent { barrier: self.barrier(key) },
+            Owner::Key(entry) | Owner::KeyAside(entry) if entry.location == LOST => Lookup::Lost,
+            Owner::Key(_) | Owner::KeyAside(_) | Owner::Unknown => Lookup::Cold,
+        }
+    }
+
+    /// Whose entry is in the key's slot, as far as RAM knows. Drops the entry if it has expired.
+    pub(super) fn owner(&mut self, key: &Key<'_>, now: UnixMillis) -> Owner {
+        let slot = self.space(key.namespace).map_or(Slot::Free, |space: &Space| space.slot(key));
+        let entry = match slot {
+            Slot::Free => return Owner::Nobody,
+            Slot::Index(entry) | Slot::Side(entry) => entry,
+        };
+        if entry.expiry.surely_passed(now) {
+            self.expire_entry(key.namespace, key.identity, entry.location, None);
+            return Owner::Nobody;
+        }
+        if matches!(slot, Slot::Side(_)) {
+            return Owner::KeyAside(entry);
+        }
+        if entry.location == LOST {
+            return Owner::Key(entry);
+        }
+        match self.hot.peek_at(key.namespace, key.identity, entry.location) {
+            Some(hot) if hot.key() == key.bytes => Owner::Key(entry),
+            Some(_) => Owner::Other,
+            None => Owner::Unknown,
+        }
+    }
+
+    /// The LSN that must be acknowledged before anything may be told about the key.
+    pub(super) fn barrier(&self, key: &Key<'_>) -> Lsn {
+        let written = self.undurable.get(key.packed());
+        let cleared = self.space(key.namespace).map_or(Lsn::NONE, |space| space.cleared);
+        let barrier = written.max(cleared);
+        if barrier > self.log.durable_lsn() { barrier } else { Lsn::NONE }
+    }
+}

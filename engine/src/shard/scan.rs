@@ -1,0 +1,202 @@
+//! Iterating over keys: the index gives the entries, the hot set or the record's head the keys.
+//!
+//! The cursor is a position in hash order, which growth of the index and compaction preserve, so a
+//! key that is present throughout is never missed.
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::drive::Pending;
+use super::load::RecordPlace;
+use super::{Event, Shard, Ticket};
+use crate::format::DecodeError;
+use crate::format::record;
+use crate::index::{Entry, Identity};
+use crate::io::{IoRequest, IoResult};
+use crate::space::LOST;
+use crate::units::{Lsn, Namespace, UnixMillis};
+
+/// A key that a scan found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScannedKey {
+    /// The key.
+    pub bytes: Bytes,
+    /// The type of its value.
+    pub value_type: u8,
+}
+
+/// First read of a record whose key is wanted: header and any ordinary key.
+const HEAD_BYTES: usize = 512;
+/// Second read, if the key is longer: header and the longest key.
+const HEAD_BYTES_MAX: usize = record::HEADER_BYTES + record::KEY_BYTES_MAX;
+
+/// A scan whose keys are being read.
+struct Scan {
+    ticket: Ticket,
+    keys: Vec<ScannedKey>,
+    next: u64,
+    outstanding: usize,
+    failed: usize,
+    barrier: Lsn,
+}
+
+/// A read of one record's head for a scan.
+pub(super) struct ScanRead {
+    scan: u64,
+    place: RecordPlace,
+    /// Length of the read; the buffer may be longer, with old bytes in it.
+    bytes: usize,
+}
+
+/// Scans under way.
+#[derive(Default)]
+pub(super) struct Scans {
+    next: u64,
+    under_way: HashMap<u64, Scan, crate::key::WordHash>,
+}
+
+impl Shard {
+    /// Finds about `count` keys from `cursor` on (0 starts). Answers by [`Event::Scanned`].
+    pub fn scan(
+        &mut self,
+        ticket: Ticket,
+        namespace: Namespace,
+        cursor: u64,
+        count: usize,
+        now: UnixMillis,
+    ) {
+        self.advance(now);
+        let (entries, next) = self
+            .space(namespace)
+            .map_or((Vec::new(), 0), |space| space.index.scan(cursor, count.max(1)));
+        self.collect(ticket, namespace, entries, next, cursor == 0);
+    }
+
+    /// Finds one key at random, chosen by `seed`. Answers by [`Event::Scanned`] with at most one key.
+    pub fn random(&mut self, ticket: Ticket, namespace: Namespace, seed: u64, now: UnixMillis) {
+        self.advance(now);
+        let entry = self.space(namespace).and_then(|space| space.index.random(seed));
+        let aside = entry.is_none();
+        self.collect(ticket, namespace, entry.into_iter().collect(), 0, aside);
+    }
+
+    fn collect(
+        &mut self,
+        ticket: Ticket,
+        namespace: Namespace,
+        entries: Vec<(Identity, Entry)>,
+        next: u64,
+        with_side: bool,
+    ) {
+        let mut side = Vec::new();
+        if with_side && let Some(space) = self.space(namespace) {
+            side.extend(space.side.values().map(|side| (side.identity, side.entry)));
+        }
+        self.scans.next += 1;
+        let id = self.scans.next;
+        let barrier = self.log.appended_lsn();
+        let scan = Scan { ticket, keys: Vec::new(), next, outstanding: 1, failed: 0, barrier };
+        self.scans.under_way.insert(id, scan);
+        for (identity, entry) in side.into_iter().chain(entries) {
+            self.collect_entry(id, namespace, identity, &entry, HEAD_BYTES);
+        }
+        self.settle_scan(id, None);
+    }
+
+    /// Adds an entry's key to a scan, from RAM or by a read of at least `bytes` of its record.
+    fn collect_entry(
+        &mut self,
+        id: u64,
+        namespace: Namespace,
+        identity: Identity,
+        entry: &Entry,
+        bytes: usize,
+    ) {
+        if entry.expiry.surely_passed(self.now) || entry.location == LOST {
+            return;
+        }
+        let Some(scan) = self.scans.under_way.get_mut(&id) else { return };
+        if let Some(hot) = self.hot.peek_at(namespace, identity, entry.location) {
+            if hot.expires_at().is_none_or(|at| at > self.now) {
+                let bytes = Bytes::copy_from_slice(hot.key());
+                scan.keys.push(ScannedKey { bytes, value_type: hot.value_type() });
+            }
+            return;
+        }
+        scan.outstanding += 1;
+        let (place, request) = self.read_request(namespace, identity, entry, bytes);
+        let bytes = match &request {
+            IoRequest::Read { bytes, .. } => *bytes,
+            _ => 0,
+        };
+        self.start(Pending::Scan(ScanRead { scan: id, place, bytes }), request);
+    }
+
+    pub(super) fn on_scan_read(&mut self, read: &ScanRead, result: IoResult) {
+        let place = &read.place;
+        let Some(entry) = self.still_there(place) else {
+            // Compaction moved it, or it changed: look again, so that it is not missed.
+            let again = self.space(place.namespace).and_then(|s| s.index.get(place.identity));
+            if let Some(entry) = again {
+                self.collect_entry(read.scan, place.namespace, place.identity, &entry, HEAD_BYTES);
+            }
+            self.give_back(result);
+            self.settle_scan(read.scan, None);
+            return;
+        };
+        let (Ok(_), Some(buffer)) = (&result.outcome, &result.buffer) else {
+            // Unreadable now, which is not the same as damaged.
+            let error = result.outcome.as_ref().err();
+            tracing::error!(segment = place.segment.0, ?error, "cannot read a record for a scan");
+            self.give_back(result);
+            self.settle_scan(read.scan, Some(Err(())));
+            return;
+        };
+        let decoded = record::decode_head(&buffer[place.skip..read.bytes], place.seed)
+            .map(|(head, key, _)| (Bytes::copy_from_slice(key), head));
+        let read_all =
+            read.bytes >= place.skip + entry.size.bytes_max() || read.bytes > HEAD_BYTES_MAX;
+        self.give_back(result);
+        let found = match decoded {
+            Ok((bytes, head)) => {
+                let expires_at = super::load::exact_expiry(&entry, head.expires_at, self.now);
+                let live = expires_at.is_none_or(|at| at > self.now);
+                live.then_some(Ok(ScannedKey { bytes, value_type: head.value_type }))
+            }
+            Err(DecodeError::Short) if !read_all => {
+                let (ns, id) = (place.namespace, place.identity);
+                self.collect_entry(read.scan, ns, id, &entry, HEAD_BYTES_MAX);
+                None
+            }
+            Err(cause) => {
+                self.lose(place, &entry, Some(cause));
+                Some(Err(()))
+            }
+        };
+        self.settle_scan(read.scan, found);
+    }
+
+    /// One part of a scan is done; answers if it was the last.
+    fn settle_scan(&mut self, id: u64, found: Option<Result<ScannedKey, ()>>) {
+        let Some(scan) = self.scans.under_way.get_mut(&id) else { return };
+        match found {
+            Some(Ok(key)) => scan.keys.push(key),
+            Some(Err(())) => scan.failed += 1,
+            None => {}
+        }
+        scan.outstanding -= 1;
+        if scan.outstanding > 0 {
+            return;
+        }
+        if let Some(scan) = self.scans.under_way.remove(&id) {
+            let Scan { ticket, keys, next, failed, barrier, .. } = scan;
+            self.events.push_back(Event::Scanned { ticket, keys, next, failed, barrier });
+        }
+    }
+
+    pub(super) fn give_back(&mut self, result: IoResult) {
+        if let Some(buffer) = result.buffer {
+            self.pool.give(buffer);
+        }
+    }
+}

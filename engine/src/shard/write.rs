@@ -1,0 +1,356 @@
+//! The SET path: put, delete, expire, clear, and groups of them.
+//!
+//! Every function either changes log, index and hot set together or changes nothing.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use super::Shard;
+use super::read::Owner;
+use crate::format::record::{self, Head, Kind, TouchRow};
+use crate::hot::NewEntry;
+use crate::index::{Due, Entry, Expiry, SizeClass, touch_class_of, touch_quantum_secs};
+use crate::key::Key;
+use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM, segment_bytes_alone};
+use crate::space::{LOST, SideEntry};
+use crate::units::{Location, Lsn, Namespace, UnixMillis};
+
+/// Why a write was refused. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    /// The disk limit is reached, or the file system is full.
+    #[error("the disk limit is reached")]
+    Full,
+    /// A write to the disk failed earlier; restart to recover.
+    #[error("a write to the disk failed; restart to recover from what is on it")]
+    Poisoned,
+    /// Key or value is too long.
+    #[error("{len} bytes are more than the limit of {max}")]
+    TooLarge {
+        /// Length offered.
+        len: usize,
+        /// Longest allowed.
+        max: usize,
+    },
+    /// The caller has not loaded the key first.
+    #[error("the key must be loaded before it is written")]
+    NotResident,
+}
+
+/// Whether a write of some size can be taken now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// Yes.
+    Yes,
+    /// Not now: try again after the next completion.
+    Wait,
+    /// Not until space is given back: the disk limit is reached.
+    Full,
+    /// Not before a restart.
+    Poisoned,
+}
+
+/// Keys whose newest mutation is not on stable storage yet.
+#[derive(Default)]
+pub(super) struct Undurable {
+    newest: HashMap<u64, Lsn, crate::key::WordHash>,
+    order: VecDeque<(Lsn, u64)>,
+}
+
+impl Undurable {
+    pub(super) fn get(&self, packed: u64) -> Lsn {
+        if self.newest.is_empty() {
+            return Lsn::NONE;
+        }
+        self.newest.get(&packed).copied().unwrap_or(Lsn::NONE)
+    }
+
+    fn note(&mut self, packed: u64, lsn: Lsn) {
+        self.newest.insert(packed, lsn);
+        self.order.push_back((lsn, packed));
+    }
+
+    /// Forgets what is durable now.
+    pub(super) fn settle(&mut self, durable: Lsn) {
+        while let Some(&(lsn, packed)) = self.order.front()
+            && lsn <= durable
+        {
+            self.order.pop_front();
+            if self.newest.get(&packed).is_some_and(|newest| *newest <= durable) {
+                self.newest.remove(&packed);
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Sets a key to a value. The key must be resident or absent (see [`Shard::lookup`]). Returns
+    /// the LSN that must be acknowledged before the reply may leave.
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed.
+    pub fn put(
+        &mut self,
+        key: &Key<'_>,
+        value_type: u8,
+        value: &[u8],
+        expires_at: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        let now = self.advance(now);
+        self.check_lengths(key, value)?;
+        let (old, aside) = match self.owner(key, now) {
+            Owner::Nobody => (None, false),
+            Owner::Key(entry) => (Some(entry), false),
+            Owner::KeyAside(entry) => (Some(entry), true),
+            Owner::Other => (None, true),
+            Owner::Unknown => return Err(Refused::NotResident),
+        };
+        let head = Head {
+            value_type,
+            value_len: value.len() as u32,
+            expires_at,
+            flags: if aside { record::SIDE } else { 0 },
+            ..self.head(Kind::Put, key.namespace, key.bytes)
+        };
+        let location = self.append(&head, key.bytes, value, key.packed())?;
+        let entry = Entry {
+            location,
+            size: SizeClass::of(head.record_bytes()),
+            expiry: Expiry::of(expires_at, now),
+            freq: old.map_or(0, |entry| entry.freq),
+            touch: 0,
+        };
+        self.set_entry(key, entry, old, aside);
+        let written = NewEntry {
+            namespace: key.namespace,
+            identity: key.identity,
+            key: key.bytes,
+            value,
+            value_type,
+            expires_at,
+            lsn: head.lsn,
+            location,
+        };
+        self.hot.insert(&written, entry.freq);
+        self.schedule(key.namespace, key.identity, expires_at);
+        self.counters.puts += 1;
+        Ok(head.lsn)
+    }
+
+    /// Deletes a key. The key must be resident or absent. `None`: there was nothing to delete.
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed.
+    pub fn delete(&mut self, key: &Key<'_>, now: UnixMillis) -> Result<Option<Lsn>, Refused> {
+        let now = self.advance(now);
+        let (old, aside) = match self.owner(key, now) {
+            Owner::Nobody | Owner::Other => return Ok(None),
+            Owner::Key(entry) => (entry, false),
+            Owner::KeyAside(entry) => (entry, true),
+            Owner::Unknown => return Err(Refused::NotResident),
+        };
+        let head = Head {
+            flags: if aside { record::SIDE } else { 0 },
+            ..self.head(Kind::Delete, key.namespace, key.bytes)
+        };
+        self.append(&head, key.bytes, &[], key.packed())?;
+        let space = self.space_mut(key.namespace);
+        if aside {
+            space.side.remove(key.bytes);
+        } else {
+            space.index.remove(key.identity);
+        }
+        self.bury(&old);
+        self.hot.remove(key.namespace, key.identity, key.bytes);
+        self.counters.deletes += 1;
+        Ok(Some(head.lsn))
+    }
+
+    /// Sets or removes the expiry of a resident key. Moving an expiry later is a touch: it costs no
+    /// disk write inside its quantum, 12 bytes and a header beyond it. Anything else rewrites the
+    /// record. Returns the LSN to wait for, `Lsn::NONE` if there is none.
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed; [`Refused::NotResident`] also for an absent key.
+    pub fn expire(
+        &mut self,
+        key: &Key<'_>,
+        expires_at: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        let now = self.advance(now);
+        let owner = self.owner(key, now);
+        let Some(hot) = self.hot.peek(key.namespace, key.identity, key.bytes) else {
+            return Err(Refused::NotResident);
+        };
+        let (value, value_type, old_at) = (hot.value(), hot.value_type(), hot.expires_at());
+        if old_at == expires_at {
+            return Ok(self.barrier(key));
+        }
+        if let (Owner::Key(entry), Some(old), Some(new)) = (owner, old_at, expires_at)
+            && old < new
+            && let Due::At(old_s) = entry.expiry.due(now)
+            && let Due::At(new_s) = Expiry::of(Some(new), now).due(now)
+        {
+            return self.touch(key, &entry, (old_s, new_s), new, now);
+        }
+        self.put(key, value_type, &value, expires_at, now)
+    }
+
+    /// Moves an expiry from second `old` to the later second `new`. Journaled only when it leaves
+    /// its quantum or needs a longer one, so that the journal never lags by a quantum or more.
+    fn touch(
+        &mut self,
+        key: &Key<'_>,
+        entry: &Entry,
+        (old, new): (u64, u64),
+        expires_at: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        let class = touch_class_of(expires_at.since(now));
+        let quantum = touch_quantum_secs(entry.touch.max(1));
+        let journal = entry.touch < class || old / quantum != new / quantum;
+        let mut kept = entry.touch;
+        let mut barrier = self.barrier(key);
+        if journal {
+            let row = TouchRow {
+                identity: key.identity.to_bits(),
+                touch: class,
+                expires_s: u32::try_from(new).unwrap_or(u32::MAX),
+            };
+            let head = Head {
+                value_len: record::TOUCH_ROW_BYTES as u32,
+                ..self.head(Kind::Touch, key.namespace, &[])
+            };
+            self.append(&head, &[], &row.encode(), key.packed())?;
+            self.counters.touch_bytes += head.padded_bytes() as u64;
+            (kept, barrier) = (class, head.lsn);
+        }
+        let index = &mut self.space_mut(key.namespace).index;
+        index.update(key.identity, |entry| {
+            entry.expiry = Expiry::of(Some(expires_at), now);
+            entry.touch = kept;
+        });
+        self.hot.set_expiry(key.namespace, key.identity, key.bytes, Some(expires_at));
+        self.schedule(key.namespace, key.identity, Some(expires_at));
+        self.counters.touches += 1;
+        Ok(barrier)
+    }
+
+    /// Deletes every key of a namespace with one record.
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed.
+    pub fn clear(&mut self, namespace: Namespace, now: UnixMillis) -> Result<Lsn, Refused> {
+        self.advance(now);
+        if self.len(namespace) == 0 {
+            return Ok(self.space(namespace).map_or(Lsn::NONE, |space| space.cleared));
+        }
+        let head = self.head(Kind::Clear, namespace, &[]);
+        self.append(&head, &[], &[], u64::from(namespace.0) << 48 | CLEAR_MARK)?;
+        self.forget_space(namespace);
+        self.space_mut(namespace).cleared = head.lsn;
+        self.hot.clear_namespace(namespace);
+        Ok(head.lsn)
+    }
+
+    /// Starts a group: the writes until [`Shard::commit`] take effect together or not at all, also
+    /// across a crash. Groups do not nest, and nothing else may run inside one.
+    pub fn begin(&mut self) {
+        assert!(self.group.is_none(), "groups do not nest");
+        self.group = Some(Vec::new());
+    }
+
+    /// Ends the group. Returns the LSN that must be acknowledged before any of its replies leaves.
+    pub fn commit(&mut self) -> Lsn {
+        let members = self.group.take().expect("a group was begun");
+        if members.is_empty() {
+            return Lsn::NONE;
+        }
+        let lsn = self.append_commit();
+        for packed in members {
+            self.undurable.note(packed, lsn);
+        }
+        lsn
+    }
+
+    /// Appends a commit. Grouped records leave room for theirs; others must have asked.
+    pub(super) fn append_commit(&mut self) -> Lsn {
+        let head = Head::new(Kind::Commit, self.log.next_lsn());
+        let record = Append { head: &head, key: &[], value: &[], identity: NO_KEY_MARK };
+        let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
+        appended.expect("there is room for a commit");
+        head.lsn
+    }
+
+    fn head(&self, kind: Kind, namespace: Namespace, key: &[u8]) -> Head {
+        let key_len = key.len() as u16;
+        Head { namespace, key_len, ..Head::new(kind, self.log.next_lsn()) }
+    }
+
+    fn check_lengths(&self, key: &Key<'_>, value: &[u8]) -> Result<(), Refused> {
+        let limit = |len, max| if len > max { Err(Refused::TooLarge { len, max }) } else { Ok(()) };
+        limit(key.bytes.len(), record::KEY_BYTES_MAX)?;
+        limit(value.len(), self.value_bytes_max())?;
+        // Long keys in small segments: the key stands in the footer once more.
+        let head = Head {
+            flags: record::GROUPED,
+            value_len: value.len() as u32,
+            ..self.head(Kind::Put, key.namespace, key.bytes)
+        };
+        let overhead = segment_bytes_alone(&head) - head.record_bytes();
+        let max = (self.root.segment_bytes as usize).saturating_sub(overhead);
+        limit(head.record_bytes(), max)
+    }
+
+    /// Appends a user record, as a member of the group if there is one.
+    fn append(
+        &mut self,
+        head: &Head,
+        key: &[u8],
+        value: &[u8],
+        packed: u64,
+    ) -> Result<Location, Refused> {
+        if self.poisoned {
+            return Err(Refused::Poisoned);
+        }
+        let grouped = if self.group.is_some() { record::GROUPED } else { 0 };
+        let head = Head { flags: head.flags | grouped, ..*head };
+        let record = Append { head: &head, key, value, identity: packed };
+        let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
+        let location = appended.map_err(|_| Refused::Full)?;
+        self.undurable.note(packed, head.lsn);
+        if let Some(group) = &mut self.group {
+            group.push(packed);
+        }
+        Ok(location)
+    }
+
+    /// Enters a key's new entry and buries the old one.
+    fn set_entry(&mut self, key: &Key<'_>, entry: Entry, old: Option<Entry>, aside: bool) {
+        let segment_bytes = self.root.segment_bytes;
+        let space = self.space_mut(key.namespace);
+        if aside {
+            let identity = key.identity;
+            space.side.insert(key.bytes.into(), SideEntry { identity, entry });
+        } else {
+            space.index.insert(key.identity, entry);
+        }
+        self.log
+            .segments
+            .add_live(entry.location.split(segment_bytes).0, entry.size.bytes_max() as u64);
+        if let Some(old) = old {
+            self.bury(&old);
+        }
+    }
+
+    /// The bytes of an entry are no longer needed.
+    pub(super) fn bury(&mut self, entry: &Entry) {
+        if entry.location != LOST {
+            let (segment, _) = entry.location.split(self.root.segment_bytes);
+            self.log.segments.remove_live(segment, entry.size.bytes_max() as u64);
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! A world: one shard of the real engine on a simulated disk, a program to carry out, and the model
+//! that judges every answer.
+//!
+//! Owns: [`World`], [`run`].
+//! Never knows: how the engine works inside; it uses the public interface, as a server does.
+//! Invariant: the same program gives the same trace.
+
+mod commands;
+mod restart;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::counts::Counts;
+use super::disk::SimDisk;
+use super::faults::{FaultPlan, Profile};
+use super::model::{Model, ModelKey};
+use super::program::{Action, KEYS, NAMESPACES, Op, Program, Setup};
+use super::rng::Rng;
+use crate::io::Disk;
+use crate::shard::{Event, Shard, Ticket};
+use crate::units::UnixMillis;
+
+use verify::ScanWatch;
+
+/// When every world begins.
+const BEGINNING_MS: u64 = 1_790_000_000_000;
+/// Completions and ticks within which everything must come to rest.
+const PATIENCE: u32 = 50_000;
+
+/// What a world came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What happened how often.
+    pub counts: Counts,
+    /// Hash of the trace.
+    pub trace: u64,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Number of the operation in the program; its length if it was the end.
+    pub at: usize,
+    /// What was seen, and what should have been.
+    pub message: String,
+}
+
+/// A client's command that has to wait.
+struct Parked {
+    action: Action,
+    ticket: u64,
+    /// Loads that have not been answered.
+    loads: usize,
+    tries: u32,
+}
+
+/// One simulated world.
+pub struct World {
+    disk: SimDisk,
+    shard: Option<Shard>,
+    model: Model,
+    setup: Setup,
+    plan: FaultPlan,
+    profile: Profile,
+    segment_bytes: u32,
+    keys: Vec<ModelKey>,
+    rng: Rng,
+    /// Wall clock minus simulated time, in ms.
+    wall_offset_ms: u64,
+    /// The latest time that any shard was told.
+    latest: UnixMillis,
+    parked: Vec<Parked>,
+    scans: BTreeMap<u64, ScanWatch>,
+    next_ticket: u64,
+    versions: u64,
+    counts: Counts,
+}
+
+/// Carries out a program.
+///
+/// # Errors
+/// The first promise that is broken.
+pub fn run(program: &Program) -> Result<Outcome, Failure> {
+    let mut world = World::new(program);
+    let mut at = 0;
+    let result = world.open().and_then(|()| {
+        for op in &program.ops {
+            world.step(op)?;
+            at += 1;
+        }
+        world.finish()
+    });
+    match result {
+        Ok(()) => Ok(world.outcome()),
+        Err(message) => Err(Failure { at, message }),
+    }
+}
+
+/// The name of a key: most are short, some are long, one is empty.
+fn key_name(number: u64) -> Rc<[u8]> {
+    match number {
+        3 => Rc::from([].as_slice()),
+        7 => vec![b'k'; 900].into(),
+        11 => vec![b'l'; 3_000].into(),
+        _ => format!("key-{number}").into_bytes().into(),
+    }
+}
+
+impl World {
+    /// A world with an empty disk.
+    pub fn new(program: &Program) -> World {
+        let seed = program.seed;
+        let plan = FaultPlan::draw(program.profile, &mut Rng::named(seed, "faults"));
+        let keys = (0..KEYS).map(|number| {
+            let namespace = [0, 0, 1, 0, 2][number as usize % 5];
+            (namespace, key_name(number))
+        });
+        let calm = FaultPlan { shuffled: plan.shuffled, ..FaultPlan::default() };
+        World {
+            disk: SimDisk::new(program.block_bytes, u64::MAX, calm, Rng::named(seed, "disk")),
+            shard: None,
+            model: Model::new(program.profile == Profile::Beyond),
+            setup: program.setup.clone(),
+            plan,
+            profile: program.profile,
+            segment_bytes: program.segment_bytes,
+            keys: keys.collect(),
+            rng: Rng::named(seed, "world"),
+            wall_offset_ms: BEGINNING_MS,
+            latest: UnixMillis(0),
+            parked: Vec::new(),
+            scans: BTreeMap::new(),
+            next_ticket: 1,
+            versions: 0,
+            counts: Counts { seeds: 1, ..Counts::default() },
+        }
+    }
+
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// The promise that it broke.
+    pub fn step(&mut self, op: &Op) -> Result<(), String> {
+        self.counts.ops += 1;
+        match op {
+            Op::Do(action) => self.command(action.clone())?,
+            Op::Scan(namespace, count) => self.start_scan(*namespace, *count),
+            Op::Random(namespace) => self.start_random(*namespace),
+            Op::Flush => self.shard().flush(),
+            Op::Complete(count) => {
+                for _ in 0..*count {
+                    self.complete_one()?;
+                }
+            }
+            Op::Pass(ms) => self.pass(*ms)?,
+            Op::JumpAhead(ms) => self.wall_offset_ms += ms,
+            Op::JumpBack(ms) => self.wall_offset_ms -= ms.min(&(self.wall_offset_ms / 2)),
+            Op::Settle => self.settle()?,
+            Op::Check => self.check_all()?,
+            Op::SetAck(ack) => {
+                self.setup.ack = *ack;
+                self.shard().set_ack(*ack);
+            }
+            Op::SetHot(bytes) => self.set_hot(*bytes),
+            Op::DiskFull(true) => {
+                let used = self.disk.used_bytes();
+                self.disk.set_capacity(used);
+            }
+            Op::DiskFull(false) => self.disk.set_capacity(u64::MAX),
+            Op::Rot => {
+                self.disk.rot();
+            }
+            Op::Crash { crash, after, cuts, setup } => {
+                self.crash(*crash, *after, cuts, setup)?;
+            }
+            Op::Reopen(setup) => self.reopen(setup)?,
+        }
+        self.pump()?;
+        if self.rng.chance(1, 2) {
+            self.complete_one()?;
+        }
+        self.tick_if_due()
+    }
+
+    /// Brings everything to rest, checks it, closes and opens once more.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn finish(&mut self) -> Result<(), String> {
+        self.disk.set_capacity(u64::MAX);
+        self.settle()?;
+        self.check_all()?;
+        let setup = self.setup.clone();
+        self.reopen(&setup)?;
+        self.note_stats();
+        Ok(())
+    }
+
+    /// What the world came to.
+    pub fn outcome(&mut self) -> Outcome {
+        self.counts.faults.add(&self.disk.counts);
+        self.counts.simulated_ms += self.disk.clock_us() / 1000;
+        Outcome { counts: self.counts, trace: self.disk.trace.hash() }
+    }
+
+    fn shard(&mut self) -> &mut Shard {
+        self.shard.as_mut().expect("a world has a shard while it runs")
+    }
+
+    fn now(&mut self) -> UnixMillis {
+        let now = UnixMillis(self.wall_offset_ms + self.disk.clock_us() / 1000);
+        // The engine's clock does not go back either.
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    /// What the wall clock says, which may be earlier than it said before.
+    fn wall(&mut self) -> UnixMillis {
+        self.now();
+        UnixMillis(self.wall_offset_ms + self.disk.clock_us() / 1000)
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// Hands the shard's requests to the disk and takes its events, until there are none.
+    fn pump(&mut self) -> Result<(), String> {
+        loop {
+            while let Some((id, request)) = self.shard().poll_io() {
+                self.disk.start(id, request);
+            }
+            self.disk.submit();
+            self.note_watermarks()?;
+            let Some(event) = self.shard().poll_event() else { return Ok(()) };
+            match event {
+                Event::Loaded { ticket: Ticket(ticket), outcome } => {
+                    self.on_loaded(ticket, outcome)?;
+                }
+                Event::Scanned { ticket: Ticket(ticket), keys, next, failed, barrier } => {
+                    self.on_scanned(ticket, &keys, next, failed, barrier)?;
+                }
+            }
+        }
+    }
+
+    /// Completes the request that is due first; false if none is in flight.
+    fn complete_one(&mut self) -> Result<bool, String> {
+        self.pump()?;
+        if !self.disk.complete_next() {
+            return Ok(false);
+        }
+        while let Some((id, result)) = self.disk.finished() {
+            self.counts.completions += 1;
+            let now = self.wall();
+            self.shard().complete(id, result, now);
+        }
+        self.pump()?;
+        self.retry_waiting()?;
+        Ok(true)
+    }
+
+    fn tick_if_due(&mut self) -> Result<(), String> {
+        let now = self.wall();
+        if self.shard().next_wakeup(now).is_some_and(|at| at <= now) || self.rng.chance(1, 16) {
+            self.shard().tick(now);
+            self.pump()?;
+            self.retry_waiting()?;
+        }
+        Ok(())
+    }
+
+    /// Lets time pass: completes what falls due, ticks when the shard wants it.
+    fn pass(&mut self, ms: u64) -> Result<(), String> {
+        let end_us = self.disk.clock_us() + ms * 1000;
+        // A shard that wants a tick every 100 ms would make long times slow to simulate.
+        let step_us = (ms * 1000 / 64).max(1000);
+        loop {
+            self.pump()?;
+            let now = self.wall();
+            let clock = self.disk.clock_us();
+            let wakeup = self.shard().next_wakeup(now).map_or(u64::MAX, |at| at.since(now) * 1000);
+            let tick_at = (clock + wakeup.max(step_us)).min(end_us);
+            match self.disk.next_due_us() {
+                Some(due) if due <= tick_at => {
+                    self.complete_one()?;
+                }
+                _ => {
+                    self.disk.advance_to(tick_at);
+                    let now = self.wall();
+                    self.shard().tick(now);
+                    self.pump()?;
+                    self.retry_waiting()?;
+                    if tick_at >= end_us {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Completes everything; no command, scan or write may be left waiting.
+    fn settle(&mut self) -> Result<(), String> {
+        self.shard().flush();
+        for _ in 0..PATIENCE {
+            if self.at_rest()? {
+                return Ok(());
+            }
+            if !self.complete_one()? {
+                let now = self.wall();
+                let wakeup = self.shard().next_wakeup(now).map_or(100, |at| at.since(now));
+                let clock = self.disk.clock_us();
+                self.disk.advance_to(clock + wakeup.max(1) * 1000);
+                let now = self.wall();
+                self.shard().flush();
+                self.shard().tick(now);
+                self.pump()?;
+                self.retry_waiting()?;
+            }
+        }
+        let waiting: Vec<&Action> = self.parked.iter().map(|parked| &parked.action).collect();
+        let message = format!("never comes to rest; waiting: {waiting:?}");
+        let stats = self.shard().stats();
+        Err(format!("{message}, {} scans; {stats:?}", self.scans.len()))
+    }
+
+    fn at_rest(&mut self) -> Result<bool, String> {
+        self.pump()?;
+        if !self.parked.is_empty() || !self.scans.is_empty() {
+            return Ok(false);
+        }
+        let shard = self.shard();
+        let durable = shard.poisoned() || shard.durable_lsn() == shard.appended_lsn();
+        Ok(durable && self.disk.in_flight() == 0)
+    }
+
+    /// What the engine says is durable must survive from now on.
+    fn note_watermarks(&mut self) -> Result<(), String> {
+        let ack = self.setup.ack;
+        let shard = self.shard();
+        let (acked, durable) = (shard.acked_lsn(), shard.durable_lsn());
+        let appended = shard.appended_lsn();
+        if durable > appended || ack == crate::config::Ack::Durable && acked > durable {
+            return Err(format!("acked {acked}, durable {durable}, appended {appended}"));
+        }
+        self.model.promise(durable);
+        let unreadable = self.plan.read_error + self.plan.bad_sector > 0;
+        if self.profile != Profile::Beyond && !unreadable {
+            let corrupt = self.shard().stats().corrupt_records;
+            if corrupt > 0 {
+                return Err(format!("{corrupt} records reported corrupt without a fault"));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_stats(&mut self) {
+        if let Some(shard) = &self.shard {
+            self.counts.note_shard(&shard.stats());
+        }
+    }
+
+    /// Namespaces that the keys of a world are in.
+    fn namespaces() -> std::ops::Range<u16> {
+        0..NAMESPACES
+    }
+}

@@ -1,0 +1,491 @@
+//! What the store should contain: a map, a clock given from outside, and the tail of mutations
+//! that a crash may take.
+//!
+//! Owns: [`Model`], the promise in executable form.
+//! Never knows: segments, batches, caches, how the engine does it.
+//! Invariant: `floor` never falls; what was promised at or below it is in every state that a
+//! recovery may show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use crate::units::{Lsn, UnixMillis};
+
+/// Namespace and bytes of a key.
+pub type ModelKey = (u16, Rc<[u8]>);
+
+/// A value; messages show its length and checksum only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value(pub Rc<[u8]>);
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}B/{:08x}", self.0.len(), crc32fast::hash(&self.0))
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Value {
+        Value(bytes.into())
+    }
+}
+
+/// What the client knows of a key that it has set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Live {
+    /// The bytes set.
+    pub value: Value,
+    /// The type set with them.
+    pub value_type: u8,
+    /// It must be there before this.
+    pub expires_min: Option<UnixMillis>,
+    /// It must be gone from this on.
+    pub expires_max: Option<UnixMillis>,
+    /// LSNs that the value may carry: of the put, and of the last change.
+    pub lsns: (Lsn, Lsn),
+    /// Grace in ms that a recovery may add, because touches inside a quantum are not journaled.
+    pub quantum_ms: u64,
+    /// It was seen to be absent between `expires_min` and `expires_max`.
+    pub gone: bool,
+}
+
+/// A mutation as the client asked for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Sets a key.
+    Put {
+        /// The key.
+        key: ModelKey,
+        /// The bytes.
+        value: Value,
+        /// Their type.
+        value_type: u8,
+        /// When it expires.
+        expires_at: Option<UnixMillis>,
+    },
+    /// Deletes a key.
+    Delete(ModelKey),
+    /// Sets or removes an expiry exactly.
+    Expire(ModelKey, Option<UnixMillis>),
+    /// Moves an expiry later, within this quantum in ms.
+    Touch(ModelKey, UnixMillis, u64),
+    /// Deletes all keys of a namespace.
+    Clear(u16),
+}
+
+/// What a client was shown of a key, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// There is no such key.
+    Absent,
+    /// It was lost to corruption, and the store says so.
+    Lost,
+    /// A value.
+    Found {
+        /// Its bytes.
+        value: Value,
+        /// Its type.
+        value_type: u8,
+        /// Its expiry.
+        expires_at: Option<UnixMillis>,
+        /// The LSN it carries.
+        lsn: Lsn,
+    },
+}
+
+type State = BTreeMap<ModelKey, Live>;
+
+/// A mutation and the LSN that makes it durable: its own, or its group's commit.
+#[derive(Clone, Debug)]
+struct Mutation {
+    durable_at: Lsn,
+    lsn: Lsn,
+    change: Change,
+}
+
+/// The reference model.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// State at `floor`.
+    base: State,
+    /// Mutations above `floor`, in order.
+    tail: Vec<Mutation>,
+    /// State with all of them.
+    state: State,
+    /// The newest mutation of each key and namespace that is above the floor.
+    newest: BTreeMap<ModelKey, Lsn>,
+    cleared: BTreeMap<u16, Lsn>,
+    floor: Lsn,
+    last: Lsn,
+    group_from: Option<usize>,
+    lossy: bool,
+    /// Keys whose newest version may have been lost to faults beyond the model.
+    shaken: BTreeSet<ModelKey>,
+}
+
+impl Model {
+    /// An empty store. `lossy` admits faults beyond the model: keys may be reported lost.
+    pub fn new(lossy: bool) -> Model {
+        Model { lossy, ..Model::default() }
+    }
+
+    /// Everything up to here must survive every crash.
+    pub fn floor(&self) -> Lsn {
+        self.floor
+    }
+
+    /// The key as the client knows it, whether or not it has expired.
+    pub fn get(&self, key: &ModelKey) -> Option<&Live> {
+        self.state.get(key)
+    }
+
+    /// Keys of a namespace that must be there at `now`.
+    pub fn surely_live(&self, namespace: u16, now: UnixMillis) -> BTreeSet<ModelKey> {
+        let keys = self.state.iter().filter(|((ns, _), live)| {
+            *ns == namespace && !live.gone && live.expires_min.is_none_or(|at| now < at)
+        });
+        keys.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Keys of a namespace that were set and not deleted; some may have expired.
+    pub fn known(&self, namespace: u16) -> impl Iterator<Item = &ModelKey> {
+        self.state.keys().filter(move |(ns, _)| *ns == namespace)
+    }
+
+    /// What is not durable yet of a key: replies about it wait for this LSN.
+    pub fn barrier(&self, key: &ModelKey) -> Lsn {
+        let newest = self.newest.get(key).copied().unwrap_or_default();
+        newest.max(self.cleared.get(&key.0).copied().unwrap_or_default())
+    }
+
+    /// Notes a mutation that the engine took. `lsn` is the LSN it gave out, `None` for a touch
+    /// that it did not journal.
+    ///
+    /// # Errors
+    /// When the engine gave out an LSN again.
+    pub fn apply(&mut self, change: Change, lsn: Option<Lsn>) -> Result<(), String> {
+        if let Some(lsn) = lsn {
+            if lsn <= self.last {
+                return Err(format!("LSN {lsn} was given out after {}", self.last));
+            }
+            self.last = lsn;
+        }
+        let key = change.key().cloned();
+        let relies = key.as_ref().map(|key| self.barrier(key)).unwrap_or_default();
+        let durable_at = lsn.unwrap_or(relies);
+        if let Some(lsn) = lsn {
+            match (&change, key) {
+                (Change::Clear(namespace), _) => {
+                    self.cleared.insert(*namespace, lsn);
+                }
+                (_, Some(key)) => {
+                    self.newest.insert(key, lsn);
+                }
+                (_, None) => {}
+            }
+        }
+        let lsn = lsn.unwrap_or_default();
+        change.apply(&mut self.state, lsn);
+        if durable_at <= self.floor && self.group_from.is_none() {
+            change.apply(&mut self.base, lsn);
+        } else {
+            self.tail.push(Mutation { durable_at, lsn, change });
+        }
+        Ok(())
+    }
+
+    /// Starts a group: what follows becomes durable together.
+    pub fn begin(&mut self) {
+        self.group_from = Some(self.tail.len());
+    }
+
+    /// Ends a group with the LSN of its commit; `Lsn::NONE` if nothing in it was logged.
+    ///
+    /// # Errors
+    /// When the engine gave out an LSN again.
+    pub fn commit(&mut self, lsn: Lsn) -> Result<(), String> {
+        let from = self.group_from.take().unwrap_or(self.tail.len());
+        if lsn == Lsn::NONE {
+            return Ok(());
+        }
+        if lsn <= self.last {
+            return Err(format!("commit {lsn} was given out after {}", self.last));
+        }
+        self.last = lsn;
+        for mutation in &mut self.tail[from..] {
+            mutation.durable_at = lsn;
+            match mutation.change.key() {
+                Some(key) => self.newest.insert(key.clone(), lsn),
+                None => match mutation.change {
+                    Change::Clear(namespace) => self.cleared.insert(namespace, lsn),
+                    _ => None,
+                },
+            };
+        }
+        Ok(())
+    }
+
+    /// The engine has promised that everything up to `lsn` survives.
+    pub fn promise(&mut self, lsn: Lsn) {
+        if lsn <= self.floor {
+            return;
+        }
+        self.floor = lsn;
+        for mutation in self.tail.extract_if(.., |mutation| mutation.durable_at <= lsn) {
+            mutation.change.apply(&mut self.base, mutation.lsn);
+        }
+        self.newest.retain(|_, newest| *newest > lsn);
+        self.cleared.retain(|_, cleared| *cleared > lsn);
+    }
+
+    /// Checks what the running engine showed of a key at `now`.
+    ///
+    /// # Errors
+    /// How it contradicts what the client knows.
+    pub fn observe(&mut self, key: &ModelKey, seen: &Seen, now: UnixMillis) -> Result<(), String> {
+        if self.lossy && *seen == Seen::Lost {
+            self.shaken.insert(key.clone());
+            return Ok(());
+        }
+        let live = self.state.get_mut(key);
+        if !agrees(live.as_deref(), seen, now) {
+            return Err(format!("{} at {now:?}: saw {seen:?}, expected {live:?}", name(key)));
+        }
+        if let (Some(live), Seen::Absent) = (live, seen) {
+            live.gone = true;
+        }
+        Ok(())
+    }
+
+    /// After a crash: finds the longest prefix of the log up to `appended`, which the engine goes on
+    /// from, that explains everything `seen`, and makes it the state. Returns its LSN.
+    ///
+    /// # Errors
+    /// When no prefix that holds all that was promised explains what was seen.
+    pub fn recovered(
+        &mut self,
+        seen: &BTreeMap<ModelKey, (Seen, UnixMillis)>,
+        appended: Lsn,
+    ) -> Result<Lsn, String> {
+        if appended < self.floor && !self.lossy {
+            return Err(format!("goes on from {appended}, {} was promised", self.floor));
+        }
+        let mut state = self.base.clone();
+        add_grace(&mut state);
+        let mut best = None;
+        let mut reasons = String::new();
+        let ends: BTreeSet<Lsn> = self.tail.iter().map(|mutation| mutation.durable_at).collect();
+        for end in std::iter::once(self.floor).chain(ends) {
+            for mutation in self.tail.iter().filter(|mutation| mutation.durable_at == end) {
+                mutation.change.apply(&mut state, mutation.lsn);
+            }
+            let mut candidate = state.clone();
+            add_grace(&mut candidate);
+            match self.contradiction(&candidate, seen) {
+                None if end <= appended || self.lossy => best = Some((end, candidate)),
+                None => {}
+                Some(reason) => {
+                    let _ = write!(reasons, "\n  log up to {end}: {reason}");
+                }
+            }
+        }
+        let Some((end, state)) = best else {
+            return Err(format!("no prefix of the log explains what was recovered:{reasons}"));
+        };
+        self.base = state.clone();
+        self.state = state;
+        self.tail.clear();
+        self.newest.clear();
+        self.cleared.clear();
+        self.group_from = None;
+        self.floor = end;
+        self.last = end;
+        Ok(end)
+    }
+
+    fn contradiction(
+        &self,
+        state: &State,
+        seen: &BTreeMap<ModelKey, (Seen, UnixMillis)>,
+    ) -> Option<String> {
+        seen.iter().find_map(|(key, (seen, at))| {
+            let live = state.get(key);
+            let lost = self.lossy && *seen == Seen::Lost;
+            let agrees = lost || agrees(live, seen, *at);
+            (!agrees).then(|| format!("{} at {}: saw {seen:?}, not {live:?}", name(key), at.0))
+        })
+    }
+}
+
+/// Touches within a quantum need not be in the log: a recovery may let a key live that much longer.
+fn add_grace(state: &mut State) {
+    for live in state.values_mut().filter(|live| live.quantum_ms > 0) {
+        if let Some(at) = live.expires_min {
+            live.expires_max = Some(whole_second(at).plus(live.quantum_ms));
+            live.gone = false;
+        }
+    }
+}
+
+/// Rounds up, as the index does.
+fn whole_second(at: UnixMillis) -> UnixMillis {
+    UnixMillis(at.0.next_multiple_of(1000))
+}
+
+/// A key in messages.
+fn name((namespace, bytes): &ModelKey) -> String {
+    format!("{namespace}:{}", bytes.escape_ascii())
+}
+
+fn agrees(live: Option<&Live>, seen: &Seen, now: UnixMillis) -> bool {
+    match (seen, live) {
+        (Seen::Lost, _) | (Seen::Found { .. }, None) => false,
+        (Seen::Absent, None) => true,
+        (Seen::Absent, Some(live)) => live.gone || live.expires_min.is_some_and(|at| at <= now),
+        (Seen::Found { value, value_type, expires_at, lsn }, Some(live)) => {
+            let in_time = live.expires_max.is_none_or(|at| now < at) && !live.gone;
+            in_time
+                && *value == live.value
+                && *value_type == live.value_type
+                && *expires_at >= live.expires_min
+                && *expires_at <= live.expires_max
+                && (*lsn == live.lsns.0 || *lsn == live.lsns.1)
+        }
+    }
+}
+
+impl Change {
+    fn key(&self) -> Option<&ModelKey> {
+        match self {
+            Change::Put { key, .. }
+            | Change::Delete(key)
+            | Change::Expire(key, _)
+            | Change::Touch(key, ..) => Some(key),
+            Change::Clear(_) => None,
+        }
+    }
+
+    fn apply(&self, state: &mut State, lsn: Lsn) {
+        match self {
+            Change::Put { key, value, value_type, expires_at } => {
+                let live = Live {
+                    value: value.clone(),
+                    value_type: *value_type,
+                    expires_min: *expires_at,
+                    expires_max: *expires_at,
+                    lsns: (lsn, lsn),
+                    quantum_ms: 0,
+                    gone: false,
+                };
+                state.insert(key.clone(), live);
+            }
+            Change::Delete(key) => {
+                state.remove(key);
+            }
+            Change::Expire(key, at) => {
+                if let Some(live) = state.get_mut(key) {
+                    live.expires_min = *at;
+                    live.expires_max = *at;
+                    live.quantum_ms = 0;
+                    live.lsns = if lsn == Lsn::NONE { live.lsns } else { (lsn, lsn) };
+                }
+            }
+            Change::Touch(key, at, quantum_ms) => {
+                if let Some(live) = state.get_mut(key) {
+                    live.expires_min = Some(*at);
+                    live.expires_max = Some(whole_second(*at));
+                    live.quantum_ms = live.quantum_ms.max(*quantum_ms);
+                    live.lsns.1 = if lsn == Lsn::NONE { live.lsns.1 } else { lsn };
+                }
+            }
+            Change::Clear(namespace) => state.retain(|(ns, _), _| ns != namespace),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ModelKey {
+        (0, name.as_bytes().into())
+    }
+
+    fn put(name: &str, value: &str) -> Change {
+        let value = value.as_bytes().into();
+        Change::Put { key: key(name), value, value_type: 0, expires_at: None }
+    }
+
+    fn found(value: &str, lsn: u64) -> (Seen, UnixMillis) {
+        let value = value.as_bytes().into();
+        (Seen::Found { value, value_type: 0, expires_at: None, lsn: Lsn(lsn) }, UnixMillis(1))
+    }
+
+    fn absent() -> (Seen, UnixMillis) {
+        (Seen::Absent, UnixMillis(1))
+    }
+
+    fn model() -> Model {
+        let mut model = Model::new(false);
+        model.apply(put("a", "1"), Some(Lsn(1))).unwrap();
+        model.apply(put("b", "1"), Some(Lsn(2))).unwrap();
+        model.promise(Lsn(1));
+        model.apply(put("a", "2"), Some(Lsn(3))).unwrap();
+        model
+    }
+
+    #[test]
+    fn a_recovery_shows_a_prefix_that_holds_what_was_promised() {
+        let try_it = |a, b| model().recovered(&[(key("a"), a), (key("b"), b)].into(), Lsn(9));
+        assert_eq!(try_it(found("1", 1), absent()), Ok(Lsn(1)));
+        assert_eq!(try_it(found("1", 1), found("1", 2)), Ok(Lsn(2)));
+        assert_eq!(try_it(found("2", 3), found("1", 2)), Ok(Lsn(3)));
+        assert!(try_it(found("2", 3), absent()).is_err(), "a gap");
+        assert!(try_it(absent(), absent()).is_err(), "a promise broken");
+        assert!(try_it(found("3", 3), found("1", 2)).is_err(), "a value never written");
+    }
+
+    #[test]
+    fn groups_are_all_or_nothing() {
+        let mut model = Model::new(false);
+        model.begin();
+        model.apply(put("a", "1"), Some(Lsn(1))).unwrap();
+        model.apply(put("b", "1"), Some(Lsn(2))).unwrap();
+        model.commit(Lsn(3)).unwrap();
+        assert_eq!(model.barrier(&key("a")), Lsn(3));
+        let seen = |a, b| [(key("a"), a), (key("b"), b)].into();
+        assert!(model.clone().recovered(&seen(found("1", 1), absent()), Lsn(9)).is_err());
+        assert_eq!(model.clone().recovered(&seen(absent(), absent()), Lsn(9)), Ok(Lsn(0)));
+        assert_eq!(model.recovered(&seen(found("1", 1), found("1", 2)), Lsn(9)), Ok(Lsn(3)));
+    }
+
+    #[test]
+    fn touches_may_live_a_quantum_longer_after_a_recovery_but_never_shorter() {
+        let mut model = Model::new(false);
+        let at = UnixMillis(10_500);
+        let value: Value = b"v".as_slice().into();
+        let expires_at = Some(UnixMillis(5_000));
+        let put = Change::Put { key: key("a"), value: value.clone(), value_type: 0, expires_at };
+        model.apply(put, Some(Lsn(1))).unwrap();
+        model.promise(Lsn(1));
+        model.apply(Change::Touch(key("a"), at, 32_000), None).unwrap();
+        let seen = |ms| Seen::Found {
+            value: value.clone(),
+            value_type: 0,
+            expires_at: Some(UnixMillis(ms)),
+            lsn: Lsn(1),
+        };
+        let now = UnixMillis(6_000);
+        assert!(model.observe(&key("a"), &seen(5_000), now).is_err());
+        assert!(model.observe(&key("a"), &seen(10_500), now).is_ok());
+        assert!(model.observe(&key("a"), &seen(11_001), now).is_err());
+        assert!(model.observe(&key("a"), &Seen::Absent, now).is_err());
+        let recovered = |ms| {
+            let seen = [(key("a"), (seen(ms), now))].into();
+            model.clone().recovered(&seen, Lsn(9))
+        };
+        assert!(recovered(10_499).is_err() && recovered(43_001).is_err());
+        assert!(recovered(10_500).is_ok() && recovered(43_000).is_ok());
+    }
+}
