@@ -36,7 +36,9 @@ impl Action {
     /// Numbers of the keys it touches.
     pub fn keys(&self) -> Vec<u8> {
         match self {
-            Action::Put(key, ..) | Action::Delete(key) | Action::Expire(key, _)
+            Action::Put(key, ..)
+            | Action::Delete(key)
+            | Action::Expire(key, _)
             | Action::Get(key) => vec![*key],
             Action::Clear(_) => Vec::new(),
             Action::Group(actions) => actions.iter().flat_map(Action::keys).collect(),
