@@ -4,7 +4,8 @@
 //! `cargo run --release -p emberlog-benches --features tokio-uring --bin disk -- --dir FOLDER`
 //!
 //! Cases are measured in turns, several rounds of each, so that what else the machine does hits
-//! all of them alike; the tables give the median of the rounds.
+//! all of them alike; the tables give the median of the rounds, and the best round: what the disk
+//! does when nothing else disturbs.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 use clap::Parser;
 use emberlog_engine::driver::SystemDisk;
 use emberlog_engine::io::{FileId, IoId, IoRequest, IoResult};
+use meter::Pace;
 
 /// Anything that ends the benchmark.
 pub(crate) type Failure = Box<dyn Error>;
@@ -45,9 +47,15 @@ struct Args {
     /// Size of the file that cold reads pick from, in MiB.
     #[arg(long, default_value_t = 1024)]
     file_mib: u64,
+    /// Before every case, wait up to this long for a moment when nothing else runs.
+    #[arg(long, default_value_t = 0)]
+    calm_millis: u64,
     /// Only `writes` or only `reads`.
     #[arg(long)]
     only: Option<String>,
+    /// Only the cases whose name contains this.
+    #[arg(long, default_value = "")]
+    case: String,
 }
 
 fn main() -> Result<(), Failure> {
@@ -61,12 +69,16 @@ fn main() -> Result<(), Failure> {
 
 fn run(args: &Args, scratch: &Path) -> Result<(), Failure> {
     describe(args)?;
-    let (rounds, limit) = (args.rounds, Duration::from_millis(args.millis));
+    let pace = Pace {
+        rounds: args.rounds,
+        limit: Duration::from_millis(args.millis),
+        calm: Duration::from_millis(args.calm_millis),
+    };
     if args.only.as_deref() != Some("reads") {
-        writes::measure(scratch, rounds, limit)?;
+        writes::measure(scratch, &args.case, &pace)?;
     }
     if args.only.as_deref() != Some("writes") {
-        reads::measure(scratch, rounds, limit, args.file_mib << 20)?;
+        reads::measure(scratch, &pace, args.file_mib << 20)?;
     }
     Ok(())
 }

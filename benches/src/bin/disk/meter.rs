@@ -10,6 +10,28 @@ pub(crate) fn cpu_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
+/// How often and how long each case is measured.
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    pub(crate) limit: Duration,
+    pub(crate) calm: Duration,
+}
+
+impl Pace {
+    /// Waits for a moment when nothing but this process wants a processor.
+    pub(crate) fn wait_for_calm(&self) {
+        let start = Instant::now();
+        while start.elapsed() < self.calm {
+            let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+            // The fourth field is RUNNING/TOTAL, this thread included.
+            if load.split(' ').nth(3).is_some_and(|field| field.starts_with("1/")) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
 /// Operations, and what they took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
@@ -43,11 +65,12 @@ impl Meter {
     }
 }
 
-/// The median of what `value` takes from the samples.
-pub(crate) fn median<T>(samples: &[T], value: impl Fn(&T) -> f64) -> f64 {
+/// The median and the least of what `value` takes from the samples.
+pub(crate) fn median<T>(samples: &[T], value: impl Fn(&T) -> f64) -> (f64, f64) {
     let mut values: Vec<f64> = samples.iter().map(value).collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    (at(values.len() / 2), at(0))
 }
 
 /// The value that `hundredths` of a hundred are below; sorts.

@@ -8,7 +8,7 @@ use emberlog_engine::driver::{DriverChoice, SystemDisk, open_store};
 use emberlog_engine::io::{Buffer, FileId, IoId, IoRequest};
 use emberlog_engine::units::SegmentId;
 
-use crate::meter::{Meter, Places, Sample, median};
+use crate::meter::{Meter, Pace, Places, Sample, median};
 use crate::{Failure, allocate, open_direct, run_one};
 
 const FILE: FileId = FileId::Segment(SegmentId(1));
@@ -35,12 +35,7 @@ struct Case {
 }
 
 /// Measures and prints.
-pub(crate) fn measure(
-    scratch: &Path,
-    rounds: usize,
-    limit: Duration,
-    file_bytes: u64,
-) -> Result<(), Failure> {
+pub(crate) fn measure(scratch: &Path, pace: &Pace, file_bytes: u64) -> Result<(), Failure> {
     // One file for all: a store has a lock, so each driver's store has a hard link to it.
     let first = scratch.join("reads");
     let mut disk = open_store(&first, DriverChoice::Threads)?;
@@ -49,18 +44,24 @@ pub(crate) fn measure(
     drop(disk);
     let file = first.join("segments/000001.seg");
     let mut cases = cases(scratch, &file)?;
-    for round in 0..rounds {
+    for round in 0..pace.rounds {
         for case in &mut cases {
             let mut places = Places::new(round as u64, file_bytes);
-            let sample = case.round(&file, &mut places, limit)?;
+            pace.wait_for_calm();
+            let sample = case.round(&file, &mut places, pace.limit)?;
             case.rounds.push(sample);
         }
     }
-    println!("| random 4 KiB reads | depth | reads/s | CPU µs per read |\n|---|---|---|---|");
+    println!("| random 4 KiB reads | depth | reads/s (best) | CPU µs per read (best) |");
+    println!("|---|---|---|---|");
     for case in &cases {
-        let per_second = median(&case.rounds, |sample| sample.per_second);
-        let cpu_us = median(&case.rounds, |sample| sample.cpu_us);
-        println!("| {} | {} | {per_second:.0} | {cpu_us:.1} |", case.name, case.depth);
+        // The most is the least of the opposites.
+        let (per_second, most) = median(&case.rounds, |sample| -sample.per_second);
+        let (cpu_us, least) = median(&case.rounds, |sample| sample.cpu_us);
+        println!(
+            "| {} | {} | {:.0} ({:.0}) | {cpu_us:.1} ({least:.1}) |",
+            case.name, case.depth, -per_second, -most
+        );
     }
     println!();
     Ok(())

@@ -12,7 +12,7 @@ use emberlog_engine::units::SegmentId;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{ReadWriteFlags, pwritev2};
 
-use crate::meter::{median, percentile};
+use crate::meter::{Pace, median, percentile};
 use crate::{Failure, allocate, open_direct, run_one};
 
 /// Space that a case writes through before it starts again.
@@ -47,7 +47,7 @@ struct Case {
 }
 
 /// Measures and prints.
-pub(crate) fn measure(scratch: &Path, rounds: usize, limit: Duration) -> Result<(), Failure> {
+pub(crate) fn measure(scratch: &Path, only: &str, pace: &Pace) -> Result<(), Failure> {
     let mut cases = Vec::new();
     for bytes in [512, 4096, 65536] {
         for space in [Space::Prewritten, Space::Fallocated, Space::Extending] {
@@ -68,20 +68,28 @@ pub(crate) fn measure(scratch: &Path, rounds: usize, limit: Duration) -> Result<
     for (choice, name) in [(DriverChoice::Uring, "io_uring"), (DriverChoice::Threads, "threads")] {
         cases.push(driver(scratch, name, choice)?);
     }
-    for _ in 0..rounds {
+    cases.retain(|case| case.name.contains(only));
+    for _ in 0..pace.rounds {
         for case in &mut cases {
-            let round = case.round(limit)?;
+            pace.wait_for_calm();
+            let round = case.round(pace.limit)?;
             case.rounds.push(round);
         }
     }
-    println!("| durable write, depth 1 | p50 µs | p99 µs | mean µs |\n|---|---|---|---|");
+    println!("| durable write, depth 1 | p50 µs (best) | p99 µs (best) | mean µs (best) |");
+    println!("|---|---|---|---|");
     for case in &cases {
-        let (p50, p99, mean) = (
-            median(&case.rounds, |round| round.0),
-            median(&case.rounds, |round| round.1),
-            median(&case.rounds, |round| round.2),
+        let cell = |value: fn(&(f64, f64, f64)) -> f64| {
+            let (middle, best) = median(&case.rounds, value);
+            format!("{middle:.0} ({best:.0})")
+        };
+        println!(
+            "| {} | {} | {} | {} |",
+            case.name,
+            cell(|round| round.0),
+            cell(|round| round.1),
+            cell(|round| round.2)
         );
-        println!("| {} | {p50:.0} | {p99:.0} | {mean:.0} |", case.name);
     }
     println!();
     Ok(())
