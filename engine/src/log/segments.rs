@@ -148,10 +148,6 @@ impl SegmentTable {
         self.maybe_dead |= state == SegmentState::Sealed && segment.live_bytes == 0;
     }
 
-    pub(crate) fn set_dead_since(&mut self, id: SegmentId, appended: Lsn) {
-        self.segments[id.0 as usize].dead_since = Some(appended);
-    }
-
     pub(crate) fn set_damaged(&mut self, id: SegmentId) {
         self.segments[id.0 as usize].damaged = true;
     }

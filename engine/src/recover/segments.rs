@@ -84,8 +84,15 @@ impl Source {
     /// The rows, from the footer or else from a scan.
     pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
         if let Some(trailer) = self.trailer {
-            if let Some(rows) = footer_rows(disk, root, &trailer) {
-                return Cursor::new(self.segment, rows, Scanned::default());
+            match footer_rows(disk, root, &trailer) {
+                Some(rows) => return Cursor::new(self.segment, rows, Scanned::default()),
+                None => {
+                    // Perhaps only cut off while it was written: what counts is the batches.
+                    tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
+                    let end = Some(trailer.data_end);
+                    let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
+                    self.adopt(scanned);
+                }
             }
         }
         let scanned = self.scanned.as_mut()?;
@@ -110,26 +117,13 @@ pub(super) fn discover(
     for (done, (file, bytes)) in files.iter().enumerate() {
         let FileId::Segment(segment) = *file else { continue };
         if *bytes < u64::from(root.segment_bytes) {
-            let lengthened = disk.allocate(*file, u64::from(root.segment_bytes));
-            if lengthened.is_err() && is_blank(disk, *file, *bytes) {
-                // Its creation was cut off and there is no room to finish it: no segment yet.
-                tracing::warn!(segment = segment.0, bytes, "an unfinished segment file is left");
-                continue;
-            }
-            tracing::error!(segment = segment.0, bytes, "a segment file was cut short");
-            lengthened?;
+            tracing::error!(segment = segment.0, bytes, "a segment file is cut short");
+            disk.allocate(*file, u64::from(root.segment_bytes))?;
         }
         sources.push(inspect(disk, root, segment)?);
         progress(Progress { phase: "reading segments", done: done as u64 + 1, total });
     }
     Ok(sources)
-}
-
-/// Whether a segment file that is too short never had a header.
-fn is_blank(disk: &mut Blocking<'_>, file: FileId, bytes: u64) -> bool {
-    let block = HEADER_BYTES as usize;
-    bytes < u64::from(HEADER_BYTES)
-        || disk.read(file, 0, block).is_ok_and(|front| front[..block].iter().all(|b| *b == 0))
 }
 
 /// Decides what one segment is from its header, its trailer, and if need be its batches.

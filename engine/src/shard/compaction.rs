@@ -26,7 +26,10 @@ const WINDOW_BYTES: usize = 256 << 10;
 pub(super) enum Step {
     Trailer,
     Rows(Trailer),
-    Window { start: u32, bytes: usize },
+    Window {
+        start: u32,
+        bytes: usize,
+    },
     /// All of a victim whose footer does not read.
     Whole,
 }
@@ -115,8 +118,7 @@ impl Shard {
 
     /// Starts or continues compaction, as far as it can go without waiting.
     pub(super) fn compact(&mut self) {
-        // A group may still supersede what it finds; until it has ended, nothing can be judged.
-        if self.poisoned || self.group.is_some() {
+        if self.poisoned {
             return;
         }
         match std::mem::take(&mut self.compaction) {
@@ -131,7 +133,12 @@ impl Shard {
         let horizon = self.horizon();
         let low = self.segments_at_hand() < self.low_water();
         if std::mem::take(&mut self.log.segments.maybe_dead) || low {
-            self.release_dead(&horizon);
+            let all = self.log.segments.iter();
+            let dead = all.filter(|(_, segment)| compact::is_dead(segment, &horizon));
+            let dead: Vec<SegmentId> = dead.map(|(id, _)| id).collect();
+            for id in dead {
+                self.log.segments.release(id);
+            }
         }
         if self.segments_at_hand() >= self.low_water() {
             self.supply.goal = 0;
@@ -145,24 +152,6 @@ impl Shard {
         self.compaction = Job::Footer(victim);
         let offset = self.root.segment_bytes as usize - 4096;
         self.read_victim(victim, offset, 4096, Step::Trailer);
-    }
-
-    /// Frees segments without reading them, once what superseded their records is durable.
-    fn release_dead(&mut self, horizon: &Horizon) {
-        let all = self.log.segments.iter();
-        let dead = all.filter(|(_, segment)| compact::is_dead(segment, horizon));
-        let dead: Vec<_> = dead.map(|(id, segment)| (id, segment.dead_since)).collect();
-        let appended = self.log.appended_lsn();
-        for (id, since) in dead {
-            if since.unwrap_or(appended) <= horizon.durable_lsn {
-                self.log.segments.release(id);
-                continue;
-            }
-            if since.is_none() {
-                self.log.segments.set_dead_since(id, appended);
-            }
-            self.log.segments.maybe_dead = true;
-        }
     }
 
     /// Whether compaction gains anything. Large records may fill their segments so badly that
@@ -292,11 +281,6 @@ impl Shard {
             copy.rows = rows;
             match step {
                 RowStep::Next(at) => copy.at = at,
-                // The segment that it waits for may never come: what has been copied is enough.
-                RowStep::Stalled if self.closing => {
-                    self.close_survivors();
-                    return;
-                }
                 RowStep::Stalled => {
                     self.compaction = Job::Copy(copy, false);
                     return;
@@ -320,11 +304,6 @@ impl Shard {
         if let Some((_, _, buffer)) = copy.window.take() {
             self.pool.give(buffer);
         }
-        self.close_survivors();
-        self.drain(copy.victim, self.log.appended_lsn());
-    }
-
-    fn close_survivors(&mut self) {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }

@@ -275,11 +275,9 @@ impl Taste {
 
     fn group(&self, rng: &mut Rng) -> Action {
         let count = rng.pick(&[1, 2, 3, 8]);
-        let members = (0..count).map(|_| {
-            match rng.below(24) {
-                0 => Action::Clear(rng.below(u64::from(NAMESPACES)) as u16),
-                kind => self.simple([0, 0, 0, 1, 2][kind as usize % 5], rng),
-            }
+        let members = (0..count).map(|_| match rng.below(24) {
+            0 => Action::Clear(rng.below(u64::from(NAMESPACES)) as u16),
+            kind => self.simple([0, 0, 0, 1, 2][kind as usize % 5], rng),
         });
         Action::Group(members.collect())
     }
