@@ -117,6 +117,11 @@ pub(super) fn discover(
     for (done, (file, bytes)) in files.iter().enumerate() {
         let FileId::Segment(segment) = *file else { continue };
         if *bytes < u64::from(root.segment_bytes) {
+            if !was_used(disk, *file, *bytes) {
+                // A crash while it was being created; on a full disk there is no room to go on.
+                disk.remove(*file)?;
+                continue;
+            }
             tracing::error!(segment = segment.0, bytes, "a segment file is cut short");
             disk.allocate(*file, u64::from(root.segment_bytes))?;
         }
@@ -124,6 +129,13 @@ pub(super) fn discover(
         progress(Progress { phase: "reading segments", done: done as u64 + 1, total });
     }
     Ok(sources)
+}
+
+/// Whether a file that is too short was ever more than a file being created, all zeros.
+fn was_used(disk: &mut Blocking<'_>, file: FileId, bytes: u64) -> bool {
+    let front = HEADER_BYTES as usize;
+    bytes >= front as u64
+        && disk.read(file, 0, front).map_or(true, |read| read[..front].iter().any(|b| *b != 0))
 }
 
 /// Decides what one segment is from its header, its trailer, and if need be its batches.

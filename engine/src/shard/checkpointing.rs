@@ -125,9 +125,10 @@ impl Shard {
         let due = grown >= self.checkpoint_interval();
         let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
         let paused = self.now < job.retry_at;
+        let wanted = job.wanted;
         if self.closing {
             self.checkpoint_to_close(changed);
-        } else if (due || job.wanted) && !paused {
+        } else if (due || wanted) && !paused {
             self.begin_checkpoint();
         }
     }
@@ -144,7 +145,8 @@ impl Shard {
     }
 
     fn checkpoint_to_close(&mut self, changed: bool) {
-        if self.compaction.is_active() || self.checkpointing.closing {
+        let job = &self.checkpointing;
+        if self.compaction.is_active() || job.closing || job.closed {
             return;
         }
         if changed {

@@ -123,6 +123,7 @@ impl Shard {
         }
         match std::mem::take(&mut self.compaction) {
             Job::Idle => self.choose_victim(),
+            Job::Copy(copy, false) if self.closing => self.give_up(*copy),
             Job::Copy(copy, false) => self.copy_rows(copy),
             Job::Drain(victim, lsn) => self.drain(victim, lsn),
             waiting => self.compaction = waiting,
@@ -164,7 +165,7 @@ impl Shard {
         if (effort.appended, effort.live_bytes) != (appended, live) || at_hand > effort.at_hand {
             *effort = Effort { appended, live_bytes: live, at_hand, victims: 0 };
         }
-        effort.victims += 1;
+        effort.victims = effort.victims.saturating_add(1);
         effort.victims <= self.log.segments.count(SegmentState::Sealed)
     }
 
@@ -238,6 +239,18 @@ impl Shard {
         self.copy_victim(victim, rows);
     }
 
+    /// Leaves a victim half copied, because there is no segment for the rest, or the store closes.
+    /// What was copied is copied; compaction starts again when something has changed.
+    fn give_up(&mut self, copy: Copy) {
+        if let Some((_, _, buffer)) = copy.window {
+            self.pool.give(buffer);
+        }
+        for stream in 1..=SURVIVOR_STREAMS {
+            self.log.close_batch(stream, self.now);
+        }
+        self.effort.victims = usize::MAX;
+    }
+
     /// A footer is derived from the batches: one that was cut off by a crash, or has rotted, is
     /// made again from them.
     fn read_whole(&mut self, victim: SegmentId) {
@@ -281,6 +294,10 @@ impl Shard {
             copy.rows = rows;
             match step {
                 RowStep::Next(at) => copy.at = at,
+                RowStep::Stalled if self.segments_at_hand() == 0 => {
+                    self.give_up(*copy);
+                    return;
+                }
                 RowStep::Stalled => {
                     self.compaction = Job::Copy(copy, false);
                     return;

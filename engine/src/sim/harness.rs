@@ -340,7 +340,9 @@ impl World {
         }
         let shard = self.shard();
         let durable = shard.poisoned() || shard.durable_lsn() == shard.appended_lsn();
-        Ok(durable && self.disk.in_flight() == 0)
+        // A full file system is asked for room again and again.
+        let full = self.plan.no_space > 0 || self.disk.is_full();
+        Ok(durable && (full || self.disk.in_flight() == 0))
     }
 
     /// What the engine says is durable must survive from now on.

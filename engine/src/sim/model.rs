@@ -134,7 +134,8 @@ pub struct Model {
     cleared: BTreeMap<u16, Lsn>,
     floor: Lsn,
     last: Lsn,
-    group_from: Option<usize>,
+    /// Where the group under way begins in the tail, and the LSN before it.
+    group_from: Option<(usize, Lsn)>,
     lossy: bool,
     /// Keys whose newest version may have been lost to faults beyond the model.
     shaken: BTreeSet<ModelKey>,
@@ -213,7 +214,7 @@ impl Model {
 
     /// Starts a group: what follows becomes durable together.
     pub fn begin(&mut self) {
-        self.group_from = Some(self.tail.len());
+        self.group_from = Some((self.tail.len(), self.last));
     }
 
     /// Ends a group with the LSN of its commit; `Lsn::NONE` if nothing in it was logged.
@@ -221,7 +222,7 @@ impl Model {
     /// # Errors
     /// When the engine gave out an LSN again.
     pub fn commit(&mut self, lsn: Lsn) -> Result<(), String> {
-        let from = self.group_from.take().unwrap_or(self.tail.len());
+        let (from, before) = self.group_from.take().unwrap_or((self.tail.len(), self.last));
         if lsn == Lsn::NONE {
             return Ok(());
         }
@@ -229,7 +230,9 @@ impl Model {
             return Err(format!("commit {lsn} was given out after {}", self.last));
         }
         self.last = lsn;
-        for mutation in &mut self.tail[from..] {
+        // A touch that was not journaled stands by itself, unless its key was written in here too.
+        let members = self.tail[from..].iter_mut();
+        for mutation in members.filter(|mutation| mutation.durable_at > before) {
             mutation.durable_at = lsn;
             match mutation.change.key() {
                 Some(key) => self.newest.insert(key.clone(), lsn),
@@ -351,7 +354,7 @@ fn whole_second(at: UnixMillis) -> UnixMillis {
 }
 
 /// A key in messages.
-fn name((namespace, bytes): &ModelKey) -> String {
+pub(super) fn name((namespace, bytes): &ModelKey) -> String {
     format!("{namespace}:{}", bytes[..bytes.len().min(12)].escape_ascii())
 }
 
