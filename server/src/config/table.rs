@@ -24,11 +24,6 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether its value may begin with a hyphen, as optional addresses and -1 do.
-    pub fn takes_hyphens(&self) -> bool {
-        matches!(self.name, "bind" | "slowlog-log-slower-than")
-    }
-
     /// The value in `config`, as CONFIG GET answers.
     pub fn show(&self, config: &Config) -> String {
         (self.show)(config)
