@@ -34,12 +34,20 @@ pub(super) struct Source {
     scanned: Option<Scanned>,
     /// A footer must be written.
     unsealed: bool,
+    /// Its header says which use this is.
+    header_ok: bool,
 }
 
 impl Source {
     /// Whether the segment holds any batch.
     pub(super) fn has_data(&self) -> bool {
         self.seq_max > BatchSeq(0)
+    }
+
+    /// Whether this use of the segment began after the batch `start`: what a checkpoint of then
+    /// says of the segment concerns an earlier use.
+    pub(super) fn recycled_since(&self, start: BatchSeq) -> bool {
+        self.header_ok && (!self.has_data() || self.seq_min > start)
     }
 
     fn empty(segment: SegmentId, incarnation: Incarnation) -> Source {
@@ -56,6 +64,7 @@ impl Source {
             trailer: None,
             scanned: None,
             unsealed: false,
+            header_ok: false,
         }
     }
 
@@ -85,11 +94,6 @@ impl Source {
                     self.adopt(scanned);
                 }
             }
-            tracing::error!(segment = self.segment.0, "a footer is damaged; scanning");
-            let end = Some(trailer.data_end);
-            let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
-            self.adopt(scanned);
-            self.damages += 1;
         }
         let scanned = self.scanned.as_mut()?;
         let named = Scanned {
@@ -113,6 +117,11 @@ pub(super) fn discover(
     for (done, (file, bytes)) in files.iter().enumerate() {
         let FileId::Segment(segment) = *file else { continue };
         if *bytes < u64::from(root.segment_bytes) {
+            if !was_used(disk, *file, *bytes) {
+                // A crash while it was being created; on a full disk there is no room to go on.
+                disk.remove(*file)?;
+                continue;
+            }
             tracing::error!(segment = segment.0, bytes, "a segment file is cut short");
             disk.allocate(*file, u64::from(root.segment_bytes))?;
         }
@@ -120,6 +129,13 @@ pub(super) fn discover(
         progress(Progress { phase: "reading segments", done: done as u64 + 1, total });
     }
     Ok(sources)
+}
+
+/// Whether a file that is too short was ever more than a file being created, all zeros.
+fn was_used(disk: &mut Blocking<'_>, file: FileId, bytes: u64) -> bool {
+    let front = HEADER_BYTES as usize;
+    bytes >= front as u64
+        && disk.read(file, 0, front).map_or(true, |read| read[..front].iter().any(|b| *b != 0))
 }
 
 /// Decides what one segment is from its header, its trailer, and if need be its batches.
@@ -166,6 +182,7 @@ fn inspect(
         }
     };
     let mut source = Source::empty(segment, incarnation);
+    source.header_ok = head.is_some();
     if let Some(trailer) = trailer.filter(|trailer| trailer.incarnation == incarnation) {
         source.seq_min = trailer.seq_min;
         source.seq_max = trailer.seq_max;
@@ -287,22 +304,29 @@ pub(super) fn table(
     let count = sources.iter().map(|source| source.segment.0 as usize + 1).max().unwrap_or(0);
     let live = live_bytes(spaces, root.segment_bytes, count);
     for source in sources {
+        let mut incarnation = source.incarnation;
         let state = if source.has_data() { SegmentState::Sealed } else { SegmentState::Free };
         let live_bytes = live.get(source.segment.0 as usize).copied().unwrap_or(0);
         if source.unsealed
             && let Some(scanned) = &source.scanned
         {
             seal(disk, root, source, scanned)?;
+        } else if source.scanned.as_ref().is_some_and(|scanned| scanned.torn) {
+            // Its only batch is torn. The numbers in it will be given out again, and then it would
+            // look like acknowledged data gone bad.
+            incarnation = Incarnation(incarnation.0 + 1);
+            write_header(disk, root, source.segment, incarnation, source.wall_max)?;
         }
         let segment = Segment {
             state,
-            incarnation: source.incarnation,
+            incarnation,
             live_bytes,
             seq_min: source.seq_min,
             seq_max: source.seq_max,
             lsn_max: source.lsn_max,
             killers: source.killers,
             clear_seq: source.clear_seq,
+            buried_lsn: Lsn::NONE,
             damaged: false,
         };
         table.restore(source.segment, segment);
@@ -321,17 +345,7 @@ fn seal(
     let file = FileId::Segment(source.segment);
     // The batches first, so that the footer never names what a power cut then takes.
     disk.sync(file)?;
-    let mut header = vec![0; HEADER_BYTES as usize];
-    let head = SegmentHead {
-        store_id: root.store_id,
-        segment: source.segment,
-        incarnation: source.incarnation,
-        segment_bytes: root.segment_bytes,
-        created: scanned.wall_max,
-    };
-    let fields = head.encode();
-    header[..fields.len()].copy_from_slice(&fields);
-    disk.write(file, 0, &header)?;
+    write_header(disk, root, source.segment, source.incarnation, scanned.wall_max)?;
     let block = root.block_bytes as usize;
     let length = (scanned.rows.len() + TRAILER_BYTES).next_multiple_of(block);
     let offset = root.segment_bytes as usize - length;
@@ -356,4 +370,24 @@ fn seal(
     footer[..scanned.rows.len()].copy_from_slice(&scanned.rows);
     footer[length - TRAILER_BYTES..].copy_from_slice(&trailer.encode());
     disk.write(file, offset as u64, &footer)
+}
+
+fn write_header(
+    disk: &mut Blocking<'_>,
+    root: &Superblock,
+    segment: SegmentId,
+    incarnation: Incarnation,
+    created: UnixMillis,
+) -> Result<(), OpenError> {
+    let head = SegmentHead {
+        store_id: root.store_id,
+        segment,
+        incarnation,
+        segment_bytes: root.segment_bytes,
+        created,
+    };
+    let mut header = vec![0; HEADER_BYTES as usize];
+    let fields = head.encode();
+    header[..fields.len()].copy_from_slice(&fields);
+    disk.write(FileId::Segment(segment), 0, &header)
 }

@@ -95,8 +95,7 @@ pub struct Shard {
     sweep: Sweep,
     log: Log,
     undurable: Undurable,
-    /// Packed identities written since [`Shard::begin`].
-    group: Option<Vec<u64>>,
+    group: Option<write::Group>,
     in_flight: InFlight,
     outbox: VecDeque<(IoId, IoRequest)>,
     loads: Loads,

@@ -169,13 +169,7 @@ impl Lifetime {
     }
 }
 
-fn set(
-    writer: &mut Writer,
-    rng: &mut Rng,
-    key: usize,
-    lifetime: &Lifetime,
-    now: Millis,
-) -> Change {
+fn set(writer: &mut Writer, rng: &mut Rng, key: usize, lifetime: &Lifetime, now: Millis) -> Change {
     let length = random_length(rng, writer.keys[key].class);
     let stamp = writer.stamp(length);
     let target = &writer.keys[key];

@@ -184,7 +184,7 @@ impl World {
         };
         self.counts.gets += 1;
         self.counts.lost_named += u64::from(seen == Seen::Lost);
-        let now = self.now();
+        let now = self.clock();
         self.model.observe(&name, &seen, now)?;
         let needed = self.model.barrier(&name);
         let durable = self.shard().durable_lsn();
@@ -248,7 +248,7 @@ impl World {
 
     fn delete(&mut self, number: u8) -> Result<(), Stop> {
         let name = self.keys[usize::from(number)].clone();
-        let (wall, now) = (self.wall(), self.now());
+        let (wall, now) = (self.wall(), self.clock());
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
         match shard.delete(&key, wall)? {
@@ -289,7 +289,8 @@ impl World {
         }
         let change = match (old, new) {
             (Some(old), Some(new)) if new > old => {
-                let class = touch_class_of(new.since(now));
+                // By the engine's clock, which may be behind.
+                let class = touch_class_of(new.since(self.clock().earliest));
                 Change::Touch(name, new, touch_quantum_secs(class) * 1000)
             }
             _ if journaled.is_some() => Change::Expire(name, new),
@@ -304,7 +305,7 @@ impl World {
     }
 
     fn clear(&mut self, namespace: u16) -> Result<(), Stop> {
-        let (wall, now) = (self.wall(), self.now());
+        let (wall, now) = (self.wall(), self.clock());
         let shard = self.shard();
         let before = shard.appended_lsn();
         let lsn = shard.clear(Namespace(namespace), wall)?;
