@@ -4,6 +4,7 @@
 
 mod folder;
 mod suite;
+mod transfer;
 mod wake;
 
 use std::path::Path;
@@ -51,14 +52,13 @@ impl Harness {
         IoId(self.next)
     }
 
-    /// The next completion.
+    /// The next completion. One that does not come is a failure, not a hang.
     fn next_result(&mut self) -> (IoId, IoResult) {
-        loop {
-            if let Some(done) = self.disk.finished() {
-                return done;
-            }
-            self.disk.wait(Some(Duration::from_secs(10)));
+        if let Some(done) = self.disk.finished() {
+            return done;
         }
+        self.disk.wait(Some(Duration::from_secs(20)));
+        self.disk.finished().expect("a completion is lost")
     }
 
     /// Carries out one request, alone.

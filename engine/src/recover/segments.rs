@@ -147,6 +147,7 @@ fn inspect(
     let file = FileId::Segment(segment);
     let front_bytes = HEADER_BYTES as usize + 4096;
     let front = disk.read(file, 0, front_bytes).map(|front| front[..front_bytes].to_vec());
+    let readable = front.is_ok();
     let front = front.unwrap_or_else(|_| vec![0; front_bytes]);
     let head = SegmentHead::decode(&front);
     if let Err(DecodeError::Version(version)) = head {
@@ -169,10 +170,15 @@ fn inspect(
         // The header is damaged, or a new one was being written when the power went.
         (None, trailer, first) => {
             let named = trailer.map(|t| t.incarnation).max(first.map(|f| f.incarnation));
-            if front[..HEADER_BYTES as usize].iter().any(|byte| *byte != 0) {
+            let fresh = readable && front.iter().all(|byte| *byte == 0);
+            if !fresh {
                 tracing::error!(segment = segment.0, "a segment header is damaged");
             }
-            named.unwrap_or_default()
+            match named {
+                Some(incarnation) => incarnation,
+                None if fresh => Incarnation(0),
+                None => last_incarnation(disk, root, segment),
+            }
         }
     };
     let mut source = Source::empty(segment, incarnation);
@@ -185,10 +191,28 @@ fn inspect(
         source.killers = 1;
         source.clear_seq = trailer.seq_max;
         source.trailer = Some(trailer);
-    } else if incarnation > Incarnation(0) {
+    } else if incarnation > Incarnation(0)
+        && !(readable && untouched(&front, first.as_ref(), incarnation))
+    {
         source.adopt(scan_segment(disk, root, segment, incarnation, None));
     }
     Ok(source)
+}
+
+/// The newest use of a segment whose header, trailer and first batch are all damaged, by the batches
+/// in it.
+fn last_incarnation(disk: &mut Blocking<'_>, root: &Superblock, segment: SegmentId) -> Incarnation {
+    let bytes = disk.read_all(FileId::Segment(segment), root.segment_bytes);
+    let heads = bytes.chunks(512).filter_map(|block| BatchHead::decode(block).ok());
+    let ours = heads.filter(|head| head.store_id == root.store_id && head.segment == segment);
+    ours.map(|head| head.incarnation).max().unwrap_or_default()
+}
+
+/// Whether no batch of this use was ever written, so that the segment need not be scanned: the first
+/// batch's place still holds zeros, or a batch of an earlier use.
+fn untouched(front: &[u8], first: Option<&BatchHead>, incarnation: Incarnation) -> bool {
+    let place = &front[HEADER_BYTES as usize..];
+    place.iter().all(|byte| *byte == 0) || first.is_some_and(|f| f.incarnation < incarnation)
 }
 
 fn scan_segment(

@@ -125,10 +125,9 @@ impl Shard {
         let due = grown >= self.checkpoint_interval();
         let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
         let paused = self.now < job.retry_at;
-        let wanted = job.wanted;
         if self.closing {
             self.checkpoint_to_close(changed);
-        } else if (due || wanted) && !paused {
+        } else if (due || job.wanted) && !paused {
             self.begin_checkpoint();
         }
     }
@@ -337,7 +336,7 @@ impl Shard {
         job.retry_at = self.now.plus(pause_ms);
         if self.closing {
             // What is durable stays so; the next start replays the log instead.
-            job.closed = true;
+            (job.closing, job.closed) = (true, true);
         }
     }
 }

@@ -26,7 +26,10 @@ const WINDOW_BYTES: usize = 256 << 10;
 pub(super) enum Step {
     Trailer,
     Rows(Trailer),
-    Window { start: u32, bytes: usize },
+    Window {
+        start: u32,
+        bytes: usize,
+    },
     /// All of a victim whose footer does not read.
     Whole,
 }

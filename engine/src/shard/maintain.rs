@@ -34,7 +34,9 @@ impl Shard {
             consider(now.plus(TICK_MS));
         }
         let linger = self.linger_ms();
-        if let Some(since) = self.log.stream(crate::log::USER_STREAM).open_since() {
+        let stream = self.log.stream(crate::log::USER_STREAM);
+        // Behind a batch in flight it is that batch's completion that lets the open one go.
+        if let Some(since) = stream.open_since().filter(|_| !stream.is_in_flight()) {
             consider(since.plus(linger));
         }
         if self.closing || self.jobs_active() {

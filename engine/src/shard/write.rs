@@ -12,7 +12,7 @@ use crate::format::record::{self, Head, Kind, TouchRow};
 use crate::hot::NewEntry;
 use crate::index::{Due, Entry, Expiry, SizeClass, touch_class_of, touch_quantum_secs};
 use crate::key::Key;
-use crate::log::{segment_bytes_alone, Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM};
+use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM, segment_bytes_alone};
 use crate::space::{LOST, SideEntry};
 use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
 

@@ -362,7 +362,9 @@ fn agrees(live: Option<&Live>, seen: &Seen, now: Clock) -> bool {
     match (seen, live) {
         (Seen::Lost, _) | (Seen::Found { .. }, None) => false,
         (Seen::Absent, None) => true,
-        (Seen::Absent, Some(live)) => live.gone || live.expires_min.is_some_and(|at| at <= now.latest),
+        (Seen::Absent, Some(live)) => {
+            live.gone || live.expires_min.is_some_and(|at| at <= now.latest)
+        }
         (Seen::Found { value, value_type, expires_at, lsn }, Some(live)) => {
             let in_time = live.expires_max.is_none_or(|at| now.earliest < at) && !live.gone;
             in_time

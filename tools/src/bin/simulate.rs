@@ -60,7 +60,8 @@ fn attempt(program: &Program) -> Result<Outcome, String> {
 
 /// The first words of a message, without its numbers: what makes two failures alike.
 fn kind_of(message: &str) -> String {
-    let text = message.split_once(": ").filter(|_| message.starts_with("at ")).map_or(message, |m| m.1);
+    let text =
+        message.split_once(": ").filter(|_| message.starts_with("at ")).map_or(message, |m| m.1);
     text.chars().filter(|c| !c.is_ascii_digit()).take(50).collect()
 }
 
@@ -109,7 +110,8 @@ fn main() -> ExitCode {
         tracing_subscriber::fmt().without_time().init();
     }
     std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
-    let (start, seeds) = arguments.seed.map_or((arguments.start, arguments.seeds), |seed| (seed, 1));
+    let (start, seeds) =
+        arguments.seed.map_or((arguments.start, arguments.seeds), |seed| (seed, 1));
     let mut total = Counts::default();
     let mut failures = 0;
     for seed in start..start.saturating_add(seeds) {

@@ -105,11 +105,10 @@ fn completions_come_out_of_order_and_the_clock_moves_with_them() {
 #[test]
 fn a_bad_sector_stays_bad_until_it_is_written() {
     let mut disk = with_file(FaultPlan { bad_sector: 100_000, ..FaultPlan::default() });
-    let request =
-        |disk: &mut SimDisk| {
-            let buffer = Buffer::new(8192);
-            run(disk, IoRequest::Read { file: FILE, offset: 0, buffer, bytes: 8192 }).outcome
-        };
+    let request = |disk: &mut SimDisk| {
+        let buffer = Buffer::new(8192);
+        run(disk, IoRequest::Read { file: FILE, offset: 0, buffer, bytes: 8192 }).outcome
+    };
     assert!(request(&mut disk).is_err());
     disk.set_plan(FaultPlan::default());
     assert!(request(&mut disk).is_err());

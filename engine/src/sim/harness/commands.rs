@@ -118,8 +118,7 @@ impl World {
         let only_deletes = matches!(action, Action::Delete(_) | Action::Clear(_));
         let unasked = matches!(action, Action::Put(..)) && self.rng.chance(1, 8);
         let shard = self.shard();
-        let room =
-            if only_deletes { shard.room_for_delete(bytes) } else { shard.room(bytes) };
+        let room = if only_deletes { shard.room_for_delete(bytes) } else { shard.room(bytes) };
         match room {
             Room::Wait if !unasked => return Ok(Attempt::Wait),
             Room::Full if !unasked => {
@@ -200,7 +199,9 @@ impl World {
         if let Some(barrier) = barrier
             && barrier > needed.max(durable)
         {
-            return Err(format!("a reply about key {number} waits for {barrier}, {needed} would do"));
+            return Err(format!(
+                "a reply about key {number} waits for {barrier}, {needed} would do"
+            ));
         }
         Ok(Some(seen))
     }

@@ -160,9 +160,7 @@ impl World {
     }
 
     /// Reads every key of a store that was just opened, with the time of each answer.
-    pub(super) fn read_all(
-        &mut self,
-    ) -> Result<BTreeMap<ModelKey, (Seen, Clock)>, String> {
+    pub(super) fn read_all(&mut self) -> Result<BTreeMap<ModelKey, (Seen, Clock)>, String> {
         let mut all = BTreeMap::new();
         for number in 0..self.keys.len() {
             let name = self.keys[number].clone();
