@@ -125,10 +125,9 @@ impl Shard {
         let due = grown >= self.checkpoint_interval();
         let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
         let paused = self.now < job.retry_at;
-        let wanted = job.wanted;
         if self.closing {
             self.checkpoint_to_close(changed);
-        } else if (due || wanted) && !paused {
+        } else if (due || job.wanted) && !paused {
             self.begin_checkpoint();
         }
     }

@@ -210,19 +210,23 @@ impl World {
     }
 
     /// The time for judging what the engine shows.
-    fn clock(&mut self) -> Clock {
-        self.wall();
-        self.clock
+    fn clock(&self) -> Clock {
+        Clock { latest: self.clock.latest.max(self.wall_clock()), ..self.clock }
     }
 
-    /// The latest time that the engine was ever told.
-    fn now(&mut self) -> UnixMillis {
+    /// The latest time that the engine may know.
+    fn now(&self) -> UnixMillis {
         self.clock().latest
     }
 
-    /// What the wall clock says, which may be earlier than it said before. The engine is told.
+    /// What the wall clock says, which may be earlier than it said before.
+    fn wall_clock(&self) -> UnixMillis {
+        UnixMillis(self.wall_offset_ms + self.disk.clock_us() / 1000)
+    }
+
+    /// The wall clock, for telling the engine.
     fn wall(&mut self) -> UnixMillis {
-        let wall = UnixMillis(self.wall_offset_ms + self.disk.clock_us() / 1000);
+        let wall = self.wall_clock();
         self.clock.earliest = self.clock.earliest.max(wall);
         self.clock.latest = self.clock.latest.max(wall);
         wall
@@ -270,8 +274,9 @@ impl World {
     }
 
     fn tick_if_due(&mut self) -> Result<(), String> {
-        let now = self.wall();
+        let now = self.wall_clock();
         if self.shard().next_wakeup(now).is_some_and(|at| at <= now) || self.rng.chance(1, 16) {
+            let now = self.wall();
             self.shard().tick(now);
             self.pump()?;
             self.retry_waiting()?;
@@ -286,7 +291,7 @@ impl World {
         let step_us = (ms * 1000 / 64).max(1000);
         loop {
             self.pump()?;
-            let now = self.wall();
+            let now = self.wall_clock();
             let clock = self.disk.clock_us();
             let wakeup = self.shard().next_wakeup(now).map_or(u64::MAX, |at| at.since(now) * 1000);
             let tick_at = (clock + wakeup.max(step_us)).min(end_us);
@@ -316,7 +321,7 @@ impl World {
                 return self.check_alarms();
             }
             if !self.complete_one()? {
-                let now = self.wall();
+                let now = self.wall_clock();
                 let wakeup = self.shard().next_wakeup(now).map_or(100, |at| at.since(now));
                 let clock = self.disk.clock_us();
                 self.disk.advance_to(clock + wakeup.max(1) * 1000);

@@ -42,7 +42,7 @@ pub struct Live {
     pub expires_min: Option<UnixMillis>,
     /// It must be gone from this on.
     pub expires_max: Option<UnixMillis>,
-    /// LSNs that the value may carry: of the put, and of the last change.
+    /// First and last LSN that the value may carry: a touch may rewrite it, or not.
     pub lsns: (Lsn, Lsn),
     /// Grace in ms that a recovery may add, because touches inside a quantum are not journaled.
     pub quantum_ms: u64,
@@ -86,7 +86,7 @@ pub struct Clock {
 
 impl std::fmt::Display for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.latest.0)
+        write!(f, "{}..={}", self.earliest.0, self.latest.0)
     }
 }
 
@@ -372,7 +372,7 @@ fn agrees(live: Option<&Live>, seen: &Seen, now: Clock) -> bool {
                 && *value_type == live.value_type
                 && *expires_at >= live.expires_min
                 && *expires_at <= live.expires_max
-                && (*lsn == live.lsns.0 || *lsn == live.lsns.1)
+                && (live.lsns.0..=live.lsns.1).contains(lsn)
         }
     }
 }
