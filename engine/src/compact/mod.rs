@@ -23,6 +23,7 @@ fn eligible(segment: &Segment, horizon: &Horizon) -> bool {
         // A later user record must be durable too: it proves to recovery that a group which ended
         // here was committed, once the commit itself is compacted away.
         && segment.lsn_max < horizon.durable_lsn
+        && segment.buried_lsn <= horizon.durable_lsn
         && segment.clear_seq <= horizon.seq
 }
 
@@ -104,8 +105,9 @@ mod tests {
     #[test]
     fn what_recovery_may_still_need_is_left_alone() {
         let undurable = Segment { lsn_max: Lsn(101), ..sealed(0, 60) };
+        let wanted_after_a_crash = Segment { buried_lsn: Lsn(102), ..sealed(0, 60) };
         let cleared = Segment { clear_seq: BatchSeq(51), ..sealed(0, 60) };
-        assert_eq!(pick(&[undurable, cleared]), None);
+        assert_eq!(pick(&[undurable, cleared, wanted_after_a_crash]), None);
         let killers = Segment { killers: 1, ..sealed(0, 60) };
         assert!(!is_dead(&killers, &horizon()) && pick(&[killers]) == Some(0));
         assert!(is_dead(&Segment { killers: 1, ..sealed(0, 50) }, &horizon()));

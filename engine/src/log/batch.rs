@@ -30,7 +30,8 @@ pub(crate) struct Batch {
     identities: Vec<u64>,
     pub(crate) rows: Vec<u8>,
     pub(crate) seq: Option<BatchSeq>,
-    first_lsn: Lsn,
+    /// First LSN in here (user stream), or the newest one given out at closing (survivors).
+    pub(crate) first_lsn: Lsn,
     /// Largest LSN of a record in here.
     pub(crate) lsn_max: Lsn,
     pub(crate) opened: UnixMillis,

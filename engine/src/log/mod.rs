@@ -14,7 +14,7 @@ mod stream;
 
 pub(crate) use batch::{Batch, Moved};
 pub(crate) use segments::{Segment, SegmentState, SegmentTable};
-pub(crate) use stream::{Sealing, Stream};
+pub(crate) use stream::{Sealing, Stream, segment_bytes_alone};
 
 use crate::format::bytes::Seed;
 use crate::format::record::Head;
@@ -176,9 +176,15 @@ impl Log {
     /// The next batch of a stream for the disk, complete with header and padding, if none of the
     /// stream is in flight.
     pub(crate) fn next_write(&mut self, stream: usize, epoch: u32) -> Option<Batch> {
-        let mut batch = self.streams[stream].take_closed()?;
+        let mut batch = self.streams[stream].take_closed(self.durable_lsn)?;
         batch.seal(self.store_id, self.durable_lsn, epoch);
         Some(batch)
+    }
+
+    /// Whether survivors wait for user batches to become durable.
+    pub(crate) fn survivors_wait(&self) -> bool {
+        let reflected = self.streams.iter().filter_map(Stream::reflects).max();
+        reflected.is_some_and(|lsn| lsn > self.durable_lsn)
     }
 
     /// A batch is on stable storage.

@@ -48,6 +48,9 @@ pub(crate) struct Segment {
     /// The last batch with a clear or an open; not to be compacted before both checkpoints are
     /// past it.
     pub(crate) clear_seq: BatchSeq,
+    /// The newest mutation that made a record in here obsolete. Until it is durable, a crash would
+    /// need the record again.
+    pub(crate) buried_lsn: Lsn,
     /// Its footer could not be read: left alone until the next start rebuilds it.
     pub(crate) damaged: bool,
 }
@@ -62,6 +65,7 @@ impl Segment {
         lsn_max: Lsn::NONE,
         killers: 0,
         clear_seq: BatchSeq(0),
+        buried_lsn: Lsn::NONE,
         damaged: false,
     };
 }
@@ -229,6 +233,18 @@ impl SegmentTable {
         segment.live_bytes -= bytes;
         self.live_bytes -= bytes;
         self.maybe_dead |= segment.live_bytes == 0;
+    }
+
+    /// A record was made obsolete by a mutation up to `lsn`.
+    pub(crate) fn bury(&mut self, id: SegmentId, bytes: u64, lsn: Lsn) {
+        self.remove_live(id, bytes);
+        self.obsolete(id, lsn);
+    }
+
+    /// What was made obsolete in here is so from `lsn` on.
+    pub(crate) fn obsolete(&mut self, id: SegmentId, lsn: Lsn) {
+        let segment = &mut self.segments[id.0 as usize];
+        segment.buried_lsn = segment.buried_lsn.max(lsn);
     }
 
     /// Returns a sealed segment to the free slots.

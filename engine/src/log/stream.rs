@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::batch::{Batch, BatchPlace};
-use super::{Append, SegmentTable};
+use super::{Append, SegmentTable, USER_STREAM};
 use crate::format::batch::IDENTITY_BYTES;
 use crate::format::bytes::Seed;
 use crate::format::record::{self, Head, Kind};
@@ -40,6 +40,14 @@ fn commit_bytes(head: &Head) -> usize {
     }
     let commit = Head::new(Kind::Commit, head.lsn);
     commit.padded_bytes() + IDENTITY_BYTES + segment::record_row_bytes(&commit)
+}
+
+/// Bytes of a segment that holds nothing but this record, as a member of a group if it is one.
+pub(crate) fn segment_bytes_alone(head: &Head) -> usize {
+    let commit = commit_bytes(head);
+    let batch = (Batch::single_bytes(head) + commit).next_multiple_of(4096);
+    let rows = segment::batch_row_bytes() + segment::record_row_bytes(head) + commit;
+    segment::HEADER_BYTES as usize + batch + rows + TRAILER_BYTES
 }
 
 /// One stream of batches.
@@ -204,13 +212,21 @@ impl Stream {
         bytes
     }
 
-    pub(crate) fn take_closed(&mut self) -> Option<Batch> {
-        if self.in_flight.is_some() {
+    /// The next batch for the disk, if its turn has come. Survivors wait until every mutation that
+    /// they may reflect is durable, or a crash could keep the reflection and lose the mutation.
+    pub(crate) fn take_closed(&mut self, durable: Lsn) -> Option<Batch> {
+        if self.in_flight.is_some() || self.reflects().is_some_and(|lsn| lsn > durable) {
             return None;
         }
         let batch = self.closed.pop_front()?;
         self.in_flight = batch.seq;
         Some(batch)
+    }
+
+    /// The newest mutation that the next closed batch of survivors may reflect.
+    pub(crate) fn reflects(&self) -> Option<Lsn> {
+        let survivors = self.number != USER_STREAM;
+        self.closed.front().filter(|_| survivors).map(|batch| batch.first_lsn)
     }
 
     pub(crate) fn written(&mut self) {

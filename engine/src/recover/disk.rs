@@ -74,6 +74,19 @@ impl<'a> Blocking<'a> {
         self.run(request).outcome.map(|_| ()).map_err(|e| failed("write", file, e))
     }
 
+    pub(super) fn remove(&mut self, file: FileId) -> Result<(), OpenError> {
+        let outcome = self.run(IoRequest::Remove { file }).outcome;
+        outcome.map(|_| ()).map_err(|e| failed("remove", file, e))
+    }
+
+    /// Brings what was written to `file` before this process began to stable storage: a process that
+    /// died may have left writes in the device's cache, where reads find them and a power cut does
+    /// not.
+    pub(super) fn sync(&mut self, file: FileId) -> Result<(), OpenError> {
+        let outcome = self.run(IoRequest::Sync { file }).outcome;
+        outcome.map(|_| ()).map_err(|e| failed("sync", file, e))
+    }
+
     /// Reads a whole segment, in pieces, so that an unreadable sector costs one piece only; what
     /// cannot be read is zero.
     pub(super) fn read_all(&mut self, file: FileId, bytes: u32) -> Vec<u8> {

@@ -26,6 +26,8 @@ use crate::log::SegmentTable;
 use crate::space::{LOST, Space};
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
+pub(crate) use scan::{Subject, scan};
+
 use disk::Blocking;
 use replay::Replay;
 use segments::Source;
@@ -77,6 +79,8 @@ pub(crate) fn recover(
     let now = sources.iter().map(|source| source.wall_max).fold(now, UnixMillis::max);
     let seq_max = sources.iter().map(|source| source.seq_max).max().unwrap_or_default();
     let lsn_max = sources.iter().map(|source| source.lsn_max).max().unwrap_or_default();
+    let recycled = |id| sources.iter().any(|s| s.segment == id && s.recycled_since(start));
+    replay.drop_recycled(recycled);
     merge(&mut disk, &root, &mut sources, start, &mut replay, progress);
     let replayed = sources.iter().filter(|source| source.seq_max > start).count() as u64;
     let void = replay.void_group();

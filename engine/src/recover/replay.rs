@@ -158,6 +158,36 @@ impl Replay {
         self.space(namespace).index.insert(identity, entry);
     }
 
+    /// Before replay: drops what the checkpoint says of segments that were recycled since. A segment
+    /// is recycled when nothing in it is alive: a later batch, to be replayed, has overwritten or
+    /// deleted what was there, or it has expired, and of that the log says nothing. An entry without
+    /// an expiry that no later batch explains is lost.
+    pub(super) fn drop_recycled(&mut self, recycled: impl Fn(SegmentId) -> bool) {
+        let segment_bytes = self.segment_bytes;
+        let stale = |entry: &Entry| {
+            entry.location != LOST && recycled(entry.location.split(segment_bytes).0)
+        };
+        for space in &mut self.spaces {
+            let mut found = Vec::new();
+            space.index.for_each(|identity, entry| {
+                if stale(&entry) {
+                    found.push((identity, entry.expiry.is_some()));
+                }
+            });
+            for (identity, expires) in found {
+                if expires {
+                    space.index.remove(identity);
+                } else {
+                    space.index.insert(identity, lost_entry());
+                }
+            }
+            space.side.retain(|_, side| !(stale(&side.entry) && side.entry.expiry.is_some()));
+            for side in space.side.values_mut().filter(|side| stale(&side.entry)) {
+                side.entry = lost_entry();
+            }
+        }
+    }
+
     /// What the log leaves open is settled: touched entries get the grace of their quantum, expired
     /// ones go, and entries that point nowhere are lost.
     pub(super) fn settle(&mut self, segment_ok: impl Fn(SegmentId) -> bool) {

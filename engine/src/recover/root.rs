@@ -32,6 +32,8 @@ pub(super) fn load(
         }
         return create(disk, config, now);
     }
+    // What it names must not be taken back once anything has relied on it.
+    disk.sync(FileId::Superblock)?;
     let mut best: Option<Superblock> = None;
     let mut zeros = true;
     for slot in 0..2 {

@@ -46,6 +46,8 @@ pub(crate) struct Scanned {
     pub(crate) wall_max: UnixMillis,
     /// Damaged places.
     pub(crate) damages: u32,
+    /// It ends in a batch that was never acknowledged (R3).
+    pub(crate) torn: bool,
     /// Packed identities of user records that could not be read, with the batch they were in; they
     /// are newer than what else the batch says of them.
     pub(crate) lost: Vec<(BatchSeq, u64)>,
@@ -92,6 +94,7 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
                     offset = at,
                     "torn tail, never acknowledged"
                 );
+                found.torn = true;
                 break;
             }
             damaged(subject, at, "a record is damaged", &mut found);

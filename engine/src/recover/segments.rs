@@ -34,12 +34,20 @@ pub(super) struct Source {
     scanned: Option<Scanned>,
     /// A footer must be written.
     unsealed: bool,
+    /// Its header says which use this is.
+    header_ok: bool,
 }
 
 impl Source {
     /// Whether the segment holds any batch.
     pub(super) fn has_data(&self) -> bool {
         self.seq_max > BatchSeq(0)
+    }
+
+    /// Whether this use of the segment began after the batch `start`: what a checkpoint of then
+    /// says of the segment concerns an earlier use.
+    pub(super) fn recycled_since(&self, start: BatchSeq) -> bool {
+        self.header_ok && (!self.has_data() || self.seq_min > start)
     }
 
     fn empty(segment: SegmentId, incarnation: Incarnation) -> Source {
@@ -56,6 +64,7 @@ impl Source {
             trailer: None,
             scanned: None,
             unsealed: false,
+            header_ok: false,
         }
     }
 
@@ -75,14 +84,16 @@ impl Source {
     /// The rows, from the footer or else from a scan.
     pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
         if let Some(trailer) = self.trailer {
-            if let Some(rows) = footer_rows(disk, root, &trailer) {
-                return Cursor::new(self.segment, rows, Scanned::default());
+            match footer_rows(disk, root, &trailer) {
+                Some(rows) => return Cursor::new(self.segment, rows, Scanned::default()),
+                None => {
+                    // Perhaps only cut off while it was written: what counts is the batches.
+                    tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
+                    let end = Some(trailer.data_end);
+                    let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
+                    self.adopt(scanned);
+                }
             }
-            tracing::error!(segment = self.segment.0, "a footer is damaged; scanning");
-            let end = Some(trailer.data_end);
-            let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
-            self.adopt(scanned);
-            self.damages += 1;
         }
         let scanned = self.scanned.as_mut()?;
         let named = Scanned {
@@ -106,6 +117,11 @@ pub(super) fn discover(
     for (done, (file, bytes)) in files.iter().enumerate() {
         let FileId::Segment(segment) = *file else { continue };
         if *bytes < u64::from(root.segment_bytes) {
+            if !was_used(disk, *file, *bytes) {
+                // A crash while it was being created; on a full disk there is no room to go on.
+                disk.remove(*file)?;
+                continue;
+            }
             tracing::error!(segment = segment.0, bytes, "a segment file is cut short");
             disk.allocate(*file, u64::from(root.segment_bytes))?;
         }
@@ -113,6 +129,13 @@ pub(super) fn discover(
         progress(Progress { phase: "reading segments", done: done as u64 + 1, total });
     }
     Ok(sources)
+}
+
+/// Whether a file that is too short was ever more than a file being created, all zeros.
+fn was_used(disk: &mut Blocking<'_>, file: FileId, bytes: u64) -> bool {
+    let front = HEADER_BYTES as usize;
+    bytes >= front as u64
+        && disk.read(file, 0, front).map_or(true, |read| read[..front].iter().any(|b| *b != 0))
 }
 
 /// Decides what one segment is from its header, its trailer, and if need be its batches.
@@ -124,6 +147,7 @@ fn inspect(
     let file = FileId::Segment(segment);
     let front_bytes = HEADER_BYTES as usize + 4096;
     let front = disk.read(file, 0, front_bytes).map(|front| front[..front_bytes].to_vec());
+    let readable = front.is_ok();
     let front = front.unwrap_or_else(|_| vec![0; front_bytes]);
     let head = SegmentHead::decode(&front);
     if let Err(DecodeError::Version(version)) = head {
@@ -146,13 +170,19 @@ fn inspect(
         // The header is damaged, or a new one was being written when the power went.
         (None, trailer, first) => {
             let named = trailer.map(|t| t.incarnation).max(first.map(|f| f.incarnation));
-            if front[..HEADER_BYTES as usize].iter().any(|byte| *byte != 0) {
+            let fresh = readable && front.iter().all(|byte| *byte == 0);
+            if !fresh {
                 tracing::error!(segment = segment.0, "a segment header is damaged");
             }
-            named.unwrap_or_default()
+            match named {
+                Some(incarnation) => incarnation,
+                None if fresh => Incarnation(0),
+                None => last_incarnation(disk, root, segment),
+            }
         }
     };
     let mut source = Source::empty(segment, incarnation);
+    source.header_ok = head.is_some();
     if let Some(trailer) = trailer.filter(|trailer| trailer.incarnation == incarnation) {
         source.seq_min = trailer.seq_min;
         source.seq_max = trailer.seq_max;
@@ -161,10 +191,28 @@ fn inspect(
         source.killers = 1;
         source.clear_seq = trailer.seq_max;
         source.trailer = Some(trailer);
-    } else if incarnation > Incarnation(0) {
+    } else if incarnation > Incarnation(0)
+        && !(readable && untouched(&front, first.as_ref(), incarnation))
+    {
         source.adopt(scan_segment(disk, root, segment, incarnation, None));
     }
     Ok(source)
+}
+
+/// The newest use of a segment whose header, trailer and first batch are all damaged, by the batches
+/// in it.
+fn last_incarnation(disk: &mut Blocking<'_>, root: &Superblock, segment: SegmentId) -> Incarnation {
+    let bytes = disk.read_all(FileId::Segment(segment), root.segment_bytes);
+    let heads = bytes.chunks(512).filter_map(|block| BatchHead::decode(block).ok());
+    let ours = heads.filter(|head| head.store_id == root.store_id && head.segment == segment);
+    ours.map(|head| head.incarnation).max().unwrap_or_default()
+}
+
+/// Whether no batch of this use was ever written, so that the segment need not be scanned: the first
+/// batch's place still holds zeros, or a batch of an earlier use.
+fn untouched(front: &[u8], first: Option<&BatchHead>, incarnation: Incarnation) -> bool {
+    let place = &front[HEADER_BYTES as usize..];
+    place.iter().all(|byte| *byte == 0) || first.is_some_and(|f| f.incarnation < incarnation)
 }
 
 fn scan_segment(
@@ -256,22 +304,29 @@ pub(super) fn table(
     let count = sources.iter().map(|source| source.segment.0 as usize + 1).max().unwrap_or(0);
     let live = live_bytes(spaces, root.segment_bytes, count);
     for source in sources {
+        let mut incarnation = source.incarnation;
         let state = if source.has_data() { SegmentState::Sealed } else { SegmentState::Free };
         let live_bytes = live.get(source.segment.0 as usize).copied().unwrap_or(0);
         if source.unsealed
             && let Some(scanned) = &source.scanned
         {
             seal(disk, root, source, scanned)?;
+        } else if source.scanned.as_ref().is_some_and(|scanned| scanned.torn) {
+            // Its only batch is torn. The numbers in it will be given out again, and then it would
+            // look like acknowledged data gone bad.
+            incarnation = Incarnation(incarnation.0 + 1);
+            write_header(disk, root, source.segment, incarnation, source.wall_max)?;
         }
         let segment = Segment {
             state,
-            incarnation: source.incarnation,
+            incarnation,
             live_bytes,
             seq_min: source.seq_min,
             seq_max: source.seq_max,
             lsn_max: source.lsn_max,
             killers: source.killers,
             clear_seq: source.clear_seq,
+            buried_lsn: Lsn::NONE,
             damaged: false,
         };
         table.restore(source.segment, segment);
@@ -288,17 +343,9 @@ fn seal(
     scanned: &Scanned,
 ) -> Result<(), OpenError> {
     let file = FileId::Segment(source.segment);
-    let mut header = vec![0; HEADER_BYTES as usize];
-    let head = SegmentHead {
-        store_id: root.store_id,
-        segment: source.segment,
-        incarnation: source.incarnation,
-        segment_bytes: root.segment_bytes,
-        created: scanned.wall_max,
-    };
-    let fields = head.encode();
-    header[..fields.len()].copy_from_slice(&fields);
-    disk.write(file, 0, &header)?;
+    // The batches first, so that the footer never names what a power cut then takes.
+    disk.sync(file)?;
+    write_header(disk, root, source.segment, source.incarnation, scanned.wall_max)?;
     let block = root.block_bytes as usize;
     let length = (scanned.rows.len() + TRAILER_BYTES).next_multiple_of(block);
     let offset = root.segment_bytes as usize - length;
@@ -323,4 +370,24 @@ fn seal(
     footer[..scanned.rows.len()].copy_from_slice(&scanned.rows);
     footer[length - TRAILER_BYTES..].copy_from_slice(&trailer.encode());
     disk.write(file, offset as u64, &footer)
+}
+
+fn write_header(
+    disk: &mut Blocking<'_>,
+    root: &Superblock,
+    segment: SegmentId,
+    incarnation: Incarnation,
+    created: UnixMillis,
+) -> Result<(), OpenError> {
+    let head = SegmentHead {
+        store_id: root.store_id,
+        segment,
+        incarnation,
+        segment_bytes: root.segment_bytes,
+        created,
+    };
+    let mut header = vec![0; HEADER_BYTES as usize];
+    let fields = head.encode();
+    header[..fields.len()].copy_from_slice(&fields);
+    disk.write(FileId::Segment(segment), 0, &header)
 }

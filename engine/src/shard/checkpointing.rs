@@ -124,10 +124,11 @@ impl Shard {
         let grown = self.logged_bytes() - job.bytes_at_last + job.replayed_bytes;
         let due = grown >= self.checkpoint_interval();
         let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
-        let wanted = job.wanted && self.now >= job.retry_at;
+        let paused = self.now < job.retry_at;
+        let wanted = job.wanted;
         if self.closing {
             self.checkpoint_to_close(changed);
-        } else if due || wanted {
+        } else if (due || wanted) && !paused {
             self.begin_checkpoint();
         }
     }
@@ -144,7 +145,8 @@ impl Shard {
     }
 
     fn checkpoint_to_close(&mut self, changed: bool) {
-        if self.compaction.is_active() || self.checkpointing.closing {
+        let job = &self.checkpointing;
+        if self.compaction.is_active() || job.closing || job.closed {
             return;
         }
         if changed {
@@ -335,7 +337,7 @@ impl Shard {
         job.retry_at = self.now.plus(pause_ms);
         if self.closing {
             // What is durable stays so; the next start replays the log instead.
-            job.closed = true;
+            (job.closing, job.closed) = (true, true);
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::index::{Due, Entry};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
 use crate::key::unpack;
 use crate::log::{Append, Batch, Moved, NO_KEY_MARK, SURVIVOR_STREAMS, SegmentState};
-use crate::units::{BatchSeq, Location, SegmentId};
+use crate::recover::{Subject, scan};
+use crate::units::{BatchSeq, Location, Lsn, SegmentId};
 
 /// Bytes of the victim read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -25,7 +26,12 @@ const WINDOW_BYTES: usize = 256 << 10;
 pub(super) enum Step {
     Trailer,
     Rows(Trailer),
-    Window { start: u32, bytes: usize },
+    Window {
+        start: u32,
+        bytes: usize,
+    },
+    /// All of a victim whose footer does not read.
+    Whole,
 }
 
 /// A victim being copied.
@@ -51,8 +57,18 @@ pub(super) enum Job {
     Footer(SegmentId),
     /// Rows are being worked through; a window may be on its way.
     Copy(Box<Copy>, bool),
-    /// All rows are done; the last copies are on their way to stable storage.
-    Drain(SegmentId),
+    /// All rows are done; the last copies are on their way to stable storage, and the mutations up
+    /// to this LSN, which made the other records obsolete.
+    Drain(SegmentId, Lsn),
+}
+
+/// What compaction has tried since it last gained something.
+#[derive(Default)]
+pub(super) struct Effort {
+    appended: Lsn,
+    live_bytes: u64,
+    at_hand: usize,
+    victims: usize,
 }
 
 impl Job {
@@ -83,19 +99,20 @@ impl Shard {
         }
     }
 
-    /// Free slots below which compaction works.
+    /// Segments at hand below which compaction works.
     fn low_water(&self) -> usize {
         let usual = (supply::RESERVE + 2).max(self.log.segments.limit() / 16);
-        usual.max(self.supply.needed + 1)
+        usual.max(self.supply.goal)
     }
 
-    /// Writers wait until `needed` segments are available: compaction goes on until then. What pins
-    /// segments, if there is no victim, is a checkpoint too old.
-    pub(super) fn compaction_pressure(&mut self, needed: usize) {
-        self.supply.needed = needed;
-        let behind = self.root.older.start_seq.0 + 1 < self.log.unapplied_seq().0;
-        if behind && !self.compaction.is_active() {
+    /// Writers are waiting for space: compacts, and if what pins segments is that the checkpoints
+    /// are too old, takes a new one.
+    pub(super) fn press_on(&mut self) {
+        self.compact();
+        let newest_possible = BatchSeq(self.log.unapplied_seq().0 - 1);
+        if !self.compaction.is_active() && self.root.older.start_seq < newest_possible {
             self.checkpointing.want();
+            self.checkpoint();
         }
     }
 
@@ -106,15 +123,16 @@ impl Shard {
         }
         match std::mem::take(&mut self.compaction) {
             Job::Idle => self.choose_victim(),
+            Job::Copy(copy, false) if self.closing => self.give_up(*copy),
             Job::Copy(copy, false) => self.copy_rows(copy),
-            Job::Drain(victim) => self.drain(victim),
+            Job::Drain(victim, lsn) => self.drain(victim, lsn),
             waiting => self.compaction = waiting,
         }
     }
 
     fn choose_victim(&mut self) {
         let horizon = self.horizon();
-        let low = self.log.segments.available() < self.low_water();
+        let low = self.segments_at_hand() < self.low_water();
         if std::mem::take(&mut self.log.segments.maybe_dead) || low {
             let all = self.log.segments.iter();
             let dead = all.filter(|(_, segment)| compact::is_dead(segment, &horizon));
@@ -123,18 +141,32 @@ impl Shard {
                 self.log.segments.release(id);
             }
         }
-        if self.closing || self.log.segments.available() >= self.low_water() {
-            self.supply.needed = 0;
+        if self.segments_at_hand() >= self.low_water() {
+            self.supply.goal = 0;
             return;
         }
-        let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else {
-            self.supply.needed = 0;
+        if self.closing || !self.worth_another_victim() {
             return;
-        };
+        }
+        let Some(victim) = compact::victim(self.log.segments.iter(), &horizon) else { return };
         self.counters.compactions += 1;
         self.compaction = Job::Footer(victim);
         let offset = self.root.segment_bytes as usize - 4096;
         self.read_victim(victim, offset, 4096, Step::Trailer);
+    }
+
+    /// Whether compaction gains anything. Large records may fill their segments so badly that
+    /// moving them wins none, and an idle store would wear its disk out with trying: once every
+    /// segment has had its turn in vain, it stops until something is written or dies.
+    fn worth_another_victim(&mut self) -> bool {
+        let (appended, live) = (self.log.appended_lsn(), self.log.segments.live_bytes());
+        let at_hand = self.segments_at_hand();
+        let effort = &mut self.effort;
+        if (effort.appended, effort.live_bytes) != (appended, live) || at_hand > effort.at_hand {
+            *effort = Effort { appended, live_bytes: live, at_hand, victims: 0 };
+        }
+        effort.victims = effort.victims.saturating_add(1);
+        effort.victims <= self.log.segments.count(SegmentState::Sealed)
     }
 
     fn read_victim(&mut self, victim: SegmentId, offset: usize, bytes: usize, step: Step) {
@@ -155,6 +187,7 @@ impl Shard {
         match step {
             Step::Trailer => self.on_trailer(buffer),
             Step::Rows(trailer) => self.on_rows(trailer, buffer),
+            Step::Whole => self.on_whole(&buffer),
             Step::Window { start, bytes } => {
                 if let Job::Copy(copy, waiting) = &mut self.compaction {
                     copy.window = Some((*start, *bytes, buffer));
@@ -168,7 +201,7 @@ impl Shard {
     fn abandon(&mut self) {
         let victim = match std::mem::take(&mut self.compaction) {
             Job::Idle => return,
-            Job::Footer(victim) | Job::Drain(victim) => victim,
+            Job::Footer(victim) | Job::Drain(victim, _) => victim,
             Job::Copy(copy, _) => copy.victim,
         };
         tracing::error!(segment = victim.0, "a segment's footer is damaged; it is left alone");
@@ -189,7 +222,7 @@ impl Shard {
                 let end = segment_bytes as usize;
                 self.read_victim(victim, start, end - start, Step::Rows(t));
             }
-            _ => self.abandon(),
+            _ => self.read_whole(victim),
         }
     }
 
@@ -200,9 +233,50 @@ impl Shard {
         let rows = buffer[skip..skip + trailer.rows_bytes as usize].to_vec();
         self.pool.give(buffer);
         if crc32fast::hash(&rows) != trailer.rows_crc {
+            self.read_whole(victim);
+            return;
+        }
+        self.copy_victim(victim, rows);
+    }
+
+    /// Leaves a victim half copied, because there is no segment for the rest, or the store closes.
+    /// What was copied is copied; compaction starts again when something has changed.
+    fn give_up(&mut self, copy: Copy) {
+        if let Some((_, _, buffer)) = copy.window {
+            self.pool.give(buffer);
+        }
+        for stream in 1..=SURVIVOR_STREAMS {
+            self.log.close_batch(stream, self.now);
+        }
+        self.effort.victims = usize::MAX;
+    }
+
+    /// A footer is derived from the batches: one that was cut off by a crash, or has rotted, is
+    /// made again from them.
+    fn read_whole(&mut self, victim: SegmentId) {
+        tracing::warn!(segment = victim.0, "a footer does not read; scanning the segment");
+        let bytes = self.root.segment_bytes as usize;
+        self.read_victim(victim, 0, bytes, Step::Whole);
+    }
+
+    fn on_whole(&mut self, buffer: &Buffer) {
+        let Job::Footer(victim) = self.compaction else { return };
+        let subject = Subject {
+            store_id: self.root.store_id,
+            segment: victim,
+            incarnation: self.log.segments.get(victim).incarnation,
+            durable_lsn: self.root.durable_lsn,
+            sealed_end: None,
+        };
+        let scanned = scan(&buffer[..self.root.segment_bytes as usize], &subject);
+        if scanned.damages > 0 {
             self.abandon();
             return;
         }
+        self.copy_victim(victim, scanned.rows);
+    }
+
+    fn copy_victim(&mut self, victim: SegmentId, rows: Vec<u8>) {
         let seed = self.log.seed(victim);
         let copy = Copy { victim, seed, rows, at: 0, seq: BatchSeq(0), window: None };
         self.compaction = Job::Copy(Box::new(copy), false);
@@ -220,6 +294,10 @@ impl Shard {
             copy.rows = rows;
             match step {
                 RowStep::Next(at) => copy.at = at,
+                RowStep::Stalled if self.segments_at_hand() == 0 => {
+                    self.give_up(*copy);
+                    return;
+                }
                 RowStep::Stalled => {
                     self.compaction = Job::Copy(copy, false);
                     return;
@@ -234,7 +312,7 @@ impl Shard {
                     return;
                 }
                 RowStep::Damaged => {
-                    self.compaction = Job::Drain(copy.victim);
+                    self.compaction = Job::Footer(copy.victim);
                     self.abandon();
                     return;
                 }
@@ -246,7 +324,7 @@ impl Shard {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.drain(copy.victim);
+        self.drain(copy.victim, self.log.appended_lsn());
     }
 
     fn copy_row(&mut self, copy: &mut Copy, rows: &[u8]) -> RowStep {
@@ -436,9 +514,11 @@ impl Shard {
     }
 
     /// Releases the victim once nothing is on its way any more.
-    fn drain(&mut self, victim: SegmentId) {
-        if (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle()) {
-            self.compaction = Job::Drain(victim);
+    fn drain(&mut self, victim: SegmentId, obsolete: Lsn) {
+        let copying = (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle());
+        if copying || self.log.durable_lsn() < obsolete {
+            self.flush_wanted = true;
+            self.compaction = Job::Drain(victim, obsolete);
             return;
         }
         let segment = self.log.segments.get(victim);

@@ -86,6 +86,7 @@ impl Shard {
         if self.poisoned {
             return;
         }
+        self.flush_wanted |= self.log.survivors_wait();
         if self.user_batch_due() {
             self.log.close_batch(USER_STREAM, self.now);
         }

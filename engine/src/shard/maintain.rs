@@ -34,7 +34,9 @@ impl Shard {
             consider(now.plus(TICK_MS));
         }
         let linger = self.linger_ms();
-        if let Some(since) = self.log.stream(crate::log::USER_STREAM).open_since() {
+        let stream = self.log.stream(crate::log::USER_STREAM);
+        // Behind a batch in flight it is that batch's completion that lets the open one go.
+        if let Some(since) = stream.open_since().filter(|_| !stream.is_in_flight()) {
             consider(since.plus(linger));
         }
         if self.closing || self.jobs_active() {
@@ -52,7 +54,7 @@ impl Shard {
         self.balance();
     }
 
-    fn jobs_active(&self) -> bool {
+    pub(super) fn jobs_active(&self) -> bool {
         self.compaction.is_active() || self.checkpointing.is_active()
     }
 
@@ -224,15 +226,7 @@ impl Shard {
     /// Forgets every entry of a namespace.
     pub(super) fn forget_space(&mut self, namespace: Namespace) {
         let space = std::mem::take(self.space_mut(namespace));
-        let segment_bytes = self.root.segment_bytes;
-        let segments = &mut self.log.segments;
-        let mut bury = |entry: crate::index::Entry| {
-            if entry.location != crate::space::LOST {
-                let (segment, _) = entry.location.split(segment_bytes);
-                segments.remove_live(segment, entry.size.bytes_max() as u64);
-            }
-        };
-        space.index.for_each(|_, entry| bury(entry));
-        space.side.values().for_each(|side| bury(side.entry));
+        space.index.for_each(|_, entry| self.bury(&entry));
+        space.side.values().for_each(|side| self.bury(&side.entry));
     }
 }

@@ -95,8 +95,7 @@ pub struct Shard {
     sweep: Sweep,
     log: Log,
     undurable: Undurable,
-    /// Packed identities written since [`Shard::begin`].
-    group: Option<Vec<u64>>,
+    group: Option<write::Group>,
     in_flight: InFlight,
     outbox: VecDeque<(IoId, IoRequest)>,
     loads: Loads,
@@ -104,6 +103,7 @@ pub struct Shard {
     events: VecDeque<Event>,
     supply: supply::Supply,
     compaction: compaction::Job,
+    effort: compaction::Effort,
     checkpointing: checkpointing::Job,
     /// The last batch that a later one proves durable, and when a user batch was last written.
     confirmed: (Lsn, UnixMillis),

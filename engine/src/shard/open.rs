@@ -97,6 +97,7 @@ impl Shard {
             events: VecDeque::new(),
             supply: supply::Supply::default(),
             compaction: compaction::Job::default(),
+            effort: compaction::Effort::default(),
             checkpointing,
             confirmed: (recovered.appended_lsn, now),
             flush_wanted: false,

@@ -12,7 +12,7 @@ use super::{Event, Shard, Ticket};
 use crate::format::DecodeError;
 use crate::format::record;
 use crate::index::{Entry, Identity};
-use crate::io::IoResult;
+use crate::io::{IoRequest, IoResult};
 use crate::space::LOST;
 use crate::units::{Lsn, Namespace, UnixMillis};
 
@@ -27,6 +27,8 @@ pub struct ScannedKey {
 
 /// First read of a record whose key is wanted: header and any ordinary key.
 const HEAD_BYTES: usize = 512;
+/// Second read, if the key is longer: header and the longest key.
+const HEAD_BYTES_MAX: usize = record::HEADER_BYTES + record::KEY_BYTES_MAX;
 
 /// A scan whose keys are being read.
 struct Scan {
@@ -42,6 +44,8 @@ struct Scan {
 pub(super) struct ScanRead {
     scan: u64,
     place: RecordPlace,
+    /// Length of the read; the buffer may be longer, with old bytes in it.
+    bytes: usize,
 }
 
 /// Scans under way.
@@ -121,7 +125,11 @@ impl Shard {
         }
         scan.outstanding += 1;
         let (place, request) = self.read_request(namespace, identity, entry, bytes);
-        self.start(Pending::Scan(ScanRead { scan: id, place }), request);
+        let bytes = match &request {
+            IoRequest::Read { bytes, .. } => *bytes,
+            _ => 0,
+        };
+        self.start(Pending::Scan(ScanRead { scan: id, place, bytes }), request);
     }
 
     pub(super) fn on_scan_read(&mut self, read: &ScanRead, result: IoResult) {
@@ -136,15 +144,18 @@ impl Shard {
             self.settle_scan(read.scan, None);
             return;
         };
-        let decoded = match (&result.outcome, &result.buffer) {
-            (Ok(_), Some(buffer)) => record::decode_head(&buffer[place.skip..], place.seed)
-                .map(|(head, key, _)| (Bytes::copy_from_slice(key), head)),
-            _ => Err(DecodeError::Checksum),
+        let (Ok(_), Some(buffer)) = (&result.outcome, &result.buffer) else {
+            // Unreadable now, which is not the same as damaged.
+            let error = result.outcome.as_ref().err();
+            tracing::error!(segment = place.segment.0, ?error, "cannot read a record for a scan");
+            self.give_back(result);
+            self.settle_scan(read.scan, Some(Err(())));
+            return;
         };
-        let read_all = result
-            .buffer
-            .as_ref()
-            .is_some_and(|b| b.len() >= place.skip + entry.size.bytes_max() || b.len() > 128 << 10);
+        let decoded = record::decode_head(&buffer[place.skip..read.bytes], place.seed)
+            .map(|(head, key, _)| (Bytes::copy_from_slice(key), head));
+        let read_all =
+            read.bytes >= place.skip + entry.size.bytes_max() || read.bytes > HEAD_BYTES_MAX;
         self.give_back(result);
         let found = match decoded {
             Ok((bytes, head)) => {
@@ -154,7 +165,7 @@ impl Shard {
             }
             Err(DecodeError::Short) if !read_all => {
                 let (ns, id) = (place.namespace, place.identity);
-                self.collect_entry(read.scan, ns, id, &entry, 128 << 10);
+                self.collect_entry(read.scan, ns, id, &entry, HEAD_BYTES_MAX);
                 None
             }
             Err(cause) => {

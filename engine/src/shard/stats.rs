@@ -123,6 +123,11 @@ impl Histogram {
 }
 
 impl Shard {
+    /// Notes how long [`Shard::open`] took, in milliseconds: the shard has no clock of its own.
+    pub fn note_recovery_ms(&mut self, millis: u64) {
+        self.counters.recovery_ms = millis;
+    }
+
     /// A snapshot of all counters and gauges.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn stats(&self) -> Stats {

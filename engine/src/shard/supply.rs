@@ -21,8 +21,8 @@ pub(super) struct Supply {
     no_space_until: Option<UnixMillis>,
     /// Ready segments that a waiting writer needs.
     wanted: usize,
-    /// Available segments that a waiting writer needs.
-    pub(super) needed: usize,
+    /// Segments at hand that a waiting writer needs: compaction works until there are as many.
+    pub(super) goal: usize,
 }
 
 impl Shard {
@@ -44,21 +44,18 @@ impl Shard {
             return Room::Wait;
         }
         let left = self.log.stream(USER_STREAM).bytes_left(self.root.segment_bytes);
-        // Padding, rows and batch headers at worst double small records; they are in the 128.
-        let slack = (self.root.segment_bytes as usize / 8).min(16 << 10);
-        let wanted = bytes + slack;
+        // Headers and footer rows are in the 128 bytes per record; every batch may also be padded.
+        let wanted = bytes + (8 << 10) + bytes / 16;
         if wanted <= left {
             return Room::Yes;
         }
         // A record may leave up to its own length unused at the end of a segment.
         let usable = self.root.segment_bytes as usize / 2;
         let needed = (wanted - left).div_ceil(usable).max(1);
-        let segments = &self.log.segments;
-        if segments.available() < needed + reserve || self.out_of_files(needed + reserve) {
-            let reclaimable = self.reclaimable();
-            self.compaction_pressure(needed + reserve);
-            return if reclaimable { Room::Wait } else { Room::Full };
+        if self.segments_at_hand() < needed + reserve {
+            return self.wait_for_space(needed + reserve);
         }
+        let segments = &self.log.segments;
         if segments.ready() > needed {
             return Room::Yes;
         }
@@ -67,26 +64,42 @@ impl Shard {
         Room::Wait
     }
 
-    /// The file system has refused another file, and the files at hand do not suffice.
-    fn out_of_files(&self, needed: usize) -> bool {
+    /// Segments that could be opened before anything is won back: those that the disk limit still
+    /// allows, or, while the file system refuses another file, those that have one.
+    pub(super) fn segments_at_hand(&self) -> usize {
         let segments = &self.log.segments;
-        let at_hand = segments.ready()
+        if self.supply.no_space_until.is_none() {
+            return segments.available();
+        }
+        segments.ready()
             + segments.count(SegmentState::Free)
-            + segments.count(SegmentState::Preparing);
-        self.supply.no_space_until.is_some() && at_hand < needed
+            + segments.count(SegmentState::Preparing)
     }
 
-    /// Whether compaction can still win a segment: more than two segments' worth of sealed bytes
-    /// is dead, or is about to be sealed.
-    fn reclaimable(&self) -> bool {
+    /// Sets compaction to work for a writer that needs `goal` segments at hand. Wait only if that
+    /// can succeed and something is under way to it: waiting must end.
+    fn wait_for_space(&mut self, goal: usize) -> Room {
+        if self.segments_at_hand() + self.reclaimable() < goal {
+            return Room::Full;
+        }
+        self.supply.goal = goal;
+        self.press_on();
+        let under_way = self.jobs_active() || self.log.segments.count(SegmentState::Sealing) > 0;
+        if under_way { Room::Wait } else { Room::Full }
+    }
+
+    /// Segments that compaction could still win: whole segments' worth of dead bytes, not counting
+    /// what headers and footers take.
+    fn reclaimable(&self) -> usize {
         let segment_bytes = u64::from(self.root.segment_bytes);
-        let sealed = self.log.segments.iter().filter(|(_, s)| s.state == SegmentState::Sealed);
-        let dead: u64 = sealed.map(|(_, s)| segment_bytes.saturating_sub(s.live_bytes)).sum();
-        let sealing = self.log.segments.count(SegmentState::Sealing) > 0;
+        let payload = segment_bytes - u64::from(HEADER_BYTES) - segment_bytes / 16;
+        let full = |state| matches!(state, SegmentState::Sealed | SegmentState::Sealing);
+        let won = self.log.segments.iter().filter(|(_, s)| full(s.state) && !s.damaged);
+        let dead: u64 = won.map(|(_, s)| payload.saturating_sub(s.live_bytes)).sum();
         let capacity = self.log.segments.limit().min(self.log.segments.files()) as u64;
         // Past 92 % live, every byte won costs more than ten bytes copied.
         let too_full = self.log.segments.live_bytes() * 100 > capacity * segment_bytes * 92;
-        sealing || (dead > 2 * segment_bytes && !too_full)
+        if too_full { 0 } else { usize::try_from(dead / segment_bytes).unwrap_or(usize::MAX) }
     }
 
     /// Starts whatever is missing until enough segments are ready.

@@ -12,9 +12,9 @@ use crate::format::record::{self, Head, Kind, TouchRow};
 use crate::hot::NewEntry;
 use crate::index::{Due, Entry, Expiry, SizeClass, touch_class_of, touch_quantum_secs};
 use crate::key::Key;
-use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM};
+use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM, segment_bytes_alone};
 use crate::space::{LOST, SideEntry};
-use crate::units::{Location, Lsn, Namespace, UnixMillis};
+use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
 
 /// Why a write was refused. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -82,6 +82,17 @@ impl Undurable {
             }
         }
     }
+}
+
+/// What was written since [`Shard::begin`]: it takes effect with the commit's LSN.
+#[derive(Default)]
+pub(super) struct Group {
+    /// Packed identities.
+    members: Vec<u64>,
+    /// Segments in which something became obsolete.
+    buried: Vec<SegmentId>,
+    /// Namespaces that were cleared.
+    cleared: Vec<Namespace>,
 }
 
 impl Shard {
@@ -252,6 +263,9 @@ impl Shard {
         self.append(&head, &[], &[], u64::from(namespace.0) << 48 | CLEAR_MARK)?;
         self.forget_space(namespace);
         self.space_mut(namespace).cleared = head.lsn;
+        if let Some(group) = &mut self.group {
+            group.cleared.push(namespace);
+        }
         self.hot.clear_namespace(namespace);
         Ok(head.lsn)
     }
@@ -260,18 +274,24 @@ impl Shard {
     /// across a crash. Groups do not nest, and nothing else may run inside one.
     pub fn begin(&mut self) {
         assert!(self.group.is_none(), "groups do not nest");
-        self.group = Some(Vec::new());
+        self.group = Some(Group::default());
     }
 
     /// Ends the group. Returns the LSN that must be acknowledged before any of its replies leaves.
     pub fn commit(&mut self) -> Lsn {
-        let members = self.group.take().expect("a group was begun");
-        if members.is_empty() {
+        let group = self.group.take().expect("a group was begun");
+        if group.members.is_empty() {
             return Lsn::NONE;
         }
         let lsn = self.append_commit();
-        for packed in members {
+        for packed in group.members {
             self.undurable.note(packed, lsn);
+        }
+        for segment in group.buried {
+            self.log.segments.obsolete(segment, lsn);
+        }
+        for namespace in group.cleared {
+            self.space_mut(namespace).cleared = lsn;
         }
         lsn
     }
@@ -293,7 +313,16 @@ impl Shard {
     fn check_lengths(&self, key: &Key<'_>, value: &[u8]) -> Result<(), Refused> {
         let limit = |len, max| if len > max { Err(Refused::TooLarge { len, max }) } else { Ok(()) };
         limit(key.bytes.len(), record::KEY_BYTES_MAX)?;
-        limit(value.len(), self.value_bytes_max())
+        limit(value.len(), self.value_bytes_max())?;
+        // Long keys in small segments: the key stands in the footer once more.
+        let head = Head {
+            flags: record::GROUPED,
+            value_len: value.len() as u32,
+            ..self.head(Kind::Put, key.namespace, key.bytes)
+        };
+        let overhead = segment_bytes_alone(&head) - head.record_bytes();
+        let max = (self.root.segment_bytes as usize).saturating_sub(overhead);
+        limit(head.record_bytes(), max)
     }
 
     /// Appends a user record, as a member of the group if there is one.
@@ -314,7 +343,7 @@ impl Shard {
         let location = appended.map_err(|_| Refused::Full)?;
         self.undurable.note(packed, head.lsn);
         if let Some(group) = &mut self.group {
-            group.push(packed);
+            group.members.push(packed);
         }
         Ok(location)
     }
@@ -341,7 +370,11 @@ impl Shard {
     pub(super) fn bury(&mut self, entry: &Entry) {
         if entry.location != LOST {
             let (segment, _) = entry.location.split(self.root.segment_bytes);
-            self.log.segments.remove_live(segment, entry.size.bytes_max() as u64);
+            let lsn = self.log.appended_lsn();
+            self.log.segments.bury(segment, entry.size.bytes_max() as u64, lsn);
+            if let Some(group) = &mut self.group {
+                group.buried.push(segment);
+            }
         }
     }
 }

@@ -125,6 +125,11 @@ impl SimDisk {
         self.capacity_bytes = bytes;
     }
 
+    /// Whether [`SimDisk::set_capacity`] leaves no room for anything.
+    pub fn is_full(&self) -> bool {
+        self.used_bytes() >= self.capacity_bytes
+    }
+
     /// Bytes of all files.
     pub fn used_bytes(&self) -> u64 {
         self.files.values().map(Image::bytes).sum()

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use super::counts::Counts;
 use super::disk::SimDisk;
 use super::faults::{FaultPlan, Profile};
-use super::model::{Model, ModelKey};
+use super::model::{Clock, Model, ModelKey};
 use super::program::{Action, KEYS, NAMESPACES, Op, Program, Setup};
 use super::rng::Rng;
 use crate::io::Disk;
@@ -69,8 +69,8 @@ pub struct World {
     rng: Rng,
     /// Wall clock minus simulated time, in ms.
     wall_offset_ms: u64,
-    /// The latest time that any shard was told.
-    latest: UnixMillis,
+    /// What time the engine may believe it is.
+    clock: Clock,
     parked: Vec<Parked>,
     scans: BTreeMap<u64, ScanWatch>,
     next_ticket: u64,
@@ -129,7 +129,7 @@ impl World {
             keys: keys.collect(),
             rng: Rng::named(seed, "world"),
             wall_offset_ms: BEGINNING_MS,
-            latest: UnixMillis(0),
+            clock: Clock { earliest: UnixMillis(0), latest: UnixMillis(0) },
             parked: Vec::new(),
             scans: BTreeMap::new(),
             next_ticket: 1,
@@ -209,17 +209,23 @@ impl World {
         self.shard.as_mut().expect("a world has a shard while it runs")
     }
 
-    fn now(&mut self) -> UnixMillis {
-        let now = UnixMillis(self.wall_offset_ms + self.disk.clock_us() / 1000);
-        // The engine's clock does not go back either.
-        self.latest = self.latest.max(now);
-        self.latest
+    /// The time for judging what the engine shows.
+    fn clock(&mut self) -> Clock {
+        self.wall();
+        self.clock
     }
 
-    /// What the wall clock says, which may be earlier than it said before.
+    /// The latest time that the engine was ever told.
+    fn now(&mut self) -> UnixMillis {
+        self.clock().latest
+    }
+
+    /// What the wall clock says, which may be earlier than it said before. The engine is told.
     fn wall(&mut self) -> UnixMillis {
-        self.now();
-        UnixMillis(self.wall_offset_ms + self.disk.clock_us() / 1000)
+        let wall = UnixMillis(self.wall_offset_ms + self.disk.clock_us() / 1000);
+        self.clock.earliest = self.clock.earliest.max(wall);
+        self.clock.latest = self.clock.latest.max(wall);
+        wall
     }
 
     fn ticket(&mut self) -> u64 {
@@ -307,7 +313,7 @@ impl World {
         self.shard().flush();
         for _ in 0..PATIENCE {
             if self.at_rest()? {
-                return Ok(());
+                return self.check_alarms();
             }
             if !self.complete_one()? {
                 let now = self.wall();
@@ -334,7 +340,9 @@ impl World {
         }
         let shard = self.shard();
         let durable = shard.poisoned() || shard.durable_lsn() == shard.appended_lsn();
-        Ok(durable && self.disk.in_flight() == 0)
+        // A full file system is asked for room again and again.
+        let full = self.plan.no_space > 0 || self.disk.is_full();
+        Ok(durable && (full || self.disk.in_flight() == 0))
     }
 
     /// What the engine says is durable must survive from now on.
@@ -348,6 +356,18 @@ impl World {
         }
         self.model.promise(durable);
         Ok(())
+    }
+
+    /// Nothing may be called corrupt that is not.
+    fn check_alarms(&mut self) -> Result<(), String> {
+        let unreadable = self.plan.read_error + self.plan.bad_sector > 0;
+        if self.profile == Profile::Beyond || unreadable {
+            return Ok(());
+        }
+        match self.shard().stats().corrupt_records {
+            0 => Ok(()),
+            corrupt => Err(format!("{corrupt} records reported corrupt without a fault")),
+        }
     }
 
     fn note_stats(&mut self) {

@@ -15,11 +15,27 @@ use crate::units::{Lsn, UnixMillis};
 /// Namespace and bytes of a key.
 pub type ModelKey = (u16, Rc<[u8]>);
 
+/// A value; messages show its length and checksum only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value(pub Rc<[u8]>);
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}B/{:08x}", self.0.len(), crc32fast::hash(&self.0))
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Value {
+        Value(bytes.into())
+    }
+}
+
 /// What the client knows of a key that it has set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Live {
     /// The bytes set.
-    pub value: Rc<[u8]>,
+    pub value: Value,
     /// The type set with them.
     pub value_type: u8,
     /// It must be there before this.
@@ -42,7 +58,7 @@ pub enum Change {
         /// The key.
         key: ModelKey,
         /// The bytes.
-        value: Rc<[u8]>,
+        value: Value,
         /// Their type.
         value_type: u8,
         /// When it expires.
@@ -58,6 +74,22 @@ pub enum Change {
     Clear(u16),
 }
 
+/// What time the engine may believe it is: a wall clock that was set back before a restart leaves
+/// open how much the engine can know of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clock {
+    /// The latest time that it was told since it was opened.
+    pub earliest: UnixMillis,
+    /// The latest time that it was ever told.
+    pub latest: UnixMillis,
+}
+
+impl std::fmt::Display for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.latest.0)
+    }
+}
+
 /// What a client was shown of a key, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Seen {
@@ -68,7 +100,7 @@ pub enum Seen {
     /// A value.
     Found {
         /// Its bytes.
-        value: Rc<[u8]>,
+        value: Value,
         /// Its type.
         value_type: u8,
         /// Its expiry.
@@ -102,7 +134,8 @@ pub struct Model {
     cleared: BTreeMap<u16, Lsn>,
     floor: Lsn,
     last: Lsn,
-    group_from: Option<usize>,
+    /// Where the group under way begins in the tail, and the LSN before it.
+    group_from: Option<(usize, Lsn)>,
     lossy: bool,
     /// Keys whose newest version may have been lost to faults beyond the model.
     shaken: BTreeSet<ModelKey>,
@@ -181,7 +214,7 @@ impl Model {
 
     /// Starts a group: what follows becomes durable together.
     pub fn begin(&mut self) {
-        self.group_from = Some(self.tail.len());
+        self.group_from = Some((self.tail.len(), self.last));
     }
 
     /// Ends a group with the LSN of its commit; `Lsn::NONE` if nothing in it was logged.
@@ -189,7 +222,7 @@ impl Model {
     /// # Errors
     /// When the engine gave out an LSN again.
     pub fn commit(&mut self, lsn: Lsn) -> Result<(), String> {
-        let from = self.group_from.take().unwrap_or(self.tail.len());
+        let (from, before) = self.group_from.take().unwrap_or((self.tail.len(), self.last));
         if lsn == Lsn::NONE {
             return Ok(());
         }
@@ -197,7 +230,9 @@ impl Model {
             return Err(format!("commit {lsn} was given out after {}", self.last));
         }
         self.last = lsn;
-        for mutation in &mut self.tail[from..] {
+        // A touch that was not journaled stands by itself, unless its key was written in here too.
+        let members = self.tail[from..].iter_mut();
+        for mutation in members.filter(|mutation| mutation.durable_at > before) {
             mutation.durable_at = lsn;
             match mutation.change.key() {
                 Some(key) => self.newest.insert(key.clone(), lsn),
@@ -227,14 +262,14 @@ impl Model {
     ///
     /// # Errors
     /// How it contradicts what the client knows.
-    pub fn observe(&mut self, key: &ModelKey, seen: &Seen, now: UnixMillis) -> Result<(), String> {
+    pub fn observe(&mut self, key: &ModelKey, seen: &Seen, now: Clock) -> Result<(), String> {
         if self.lossy && *seen == Seen::Lost {
             self.shaken.insert(key.clone());
             return Ok(());
         }
         let live = self.state.get_mut(key);
         if !agrees(live.as_deref(), seen, now) {
-            return Err(format!("{} at {now:?}: saw {seen:?}, expected {live:?}", name(key)));
+            return Err(format!("{} at {now}: saw {seen:?}, expected {live:?}", name(key)));
         }
         if let (Some(live), Seen::Absent) = (live, seen) {
             live.gone = true;
@@ -249,7 +284,7 @@ impl Model {
     /// When no prefix that holds all that was promised explains what was seen.
     pub fn recovered(
         &mut self,
-        seen: &BTreeMap<ModelKey, (Seen, UnixMillis)>,
+        seen: &BTreeMap<ModelKey, (Seen, Clock)>,
         appended: Lsn,
     ) -> Result<Lsn, String> {
         if appended < self.floor && !self.lossy {
@@ -291,13 +326,13 @@ impl Model {
     fn contradiction(
         &self,
         state: &State,
-        seen: &BTreeMap<ModelKey, (Seen, UnixMillis)>,
+        seen: &BTreeMap<ModelKey, (Seen, Clock)>,
     ) -> Option<String> {
         seen.iter().find_map(|(key, (seen, at))| {
             let live = state.get(key);
             let lost = self.lossy && *seen == Seen::Lost;
             let agrees = lost || agrees(live, seen, *at);
-            (!agrees).then(|| format!("{} at {}: saw {seen:?}, not {live:?}", name(key), at.0))
+            (!agrees).then(|| format!("{} at {at}: saw {seen:?}, not {live:?}", name(key)))
         })
     }
 }
@@ -307,9 +342,10 @@ fn add_grace(state: &mut State) {
     for live in state.values_mut().filter(|live| live.quantum_ms > 0) {
         if let Some(at) = live.expires_min {
             live.expires_max = Some(whole_second(at).plus(live.quantum_ms));
-            live.gone = false;
         }
     }
+    // The clock may have been set back.
+    state.values_mut().for_each(|live| live.gone = false);
 }
 
 /// Rounds up, as the index does.
@@ -318,17 +354,19 @@ fn whole_second(at: UnixMillis) -> UnixMillis {
 }
 
 /// A key in messages.
-fn name((namespace, bytes): &ModelKey) -> String {
-    format!("{namespace}:{}", bytes.escape_ascii())
+pub(super) fn name((namespace, bytes): &ModelKey) -> String {
+    format!("{namespace}:{}", bytes[..bytes.len().min(12)].escape_ascii())
 }
 
-fn agrees(live: Option<&Live>, seen: &Seen, now: UnixMillis) -> bool {
+fn agrees(live: Option<&Live>, seen: &Seen, now: Clock) -> bool {
     match (seen, live) {
         (Seen::Lost, _) | (Seen::Found { .. }, None) => false,
         (Seen::Absent, None) => true,
-        (Seen::Absent, Some(live)) => live.gone || live.expires_min.is_some_and(|at| at <= now),
+        (Seen::Absent, Some(live)) => {
+            live.gone || live.expires_min.is_some_and(|at| at <= now.latest)
+        }
         (Seen::Found { value, value_type, expires_at, lsn }, Some(live)) => {
-            let in_time = live.expires_max.is_none_or(|at| now < at) && !live.gone;
+            let in_time = live.expires_max.is_none_or(|at| now.earliest < at) && !live.gone;
             in_time
                 && *value == live.value
                 && *value_type == live.value_type
@@ -401,13 +439,17 @@ mod tests {
         Change::Put { key: key(name), value, value_type: 0, expires_at: None }
     }
 
-    fn found(value: &str, lsn: u64) -> (Seen, UnixMillis) {
-        let value = value.as_bytes().into();
-        (Seen::Found { value, value_type: 0, expires_at: None, lsn: Lsn(lsn) }, UnixMillis(1))
+    fn clock(ms: u64) -> Clock {
+        Clock { earliest: UnixMillis(ms), latest: UnixMillis(ms) }
     }
 
-    fn absent() -> (Seen, UnixMillis) {
-        (Seen::Absent, UnixMillis(1))
+    fn found(value: &str, lsn: u64) -> (Seen, Clock) {
+        let value = value.as_bytes().into();
+        (Seen::Found { value, value_type: 0, expires_at: None, lsn: Lsn(lsn) }, clock(1))
+    }
+
+    fn absent() -> (Seen, Clock) {
+        (Seen::Absent, clock(1))
     }
 
     fn model() -> Model {
@@ -448,7 +490,7 @@ mod tests {
     fn touches_may_live_a_quantum_longer_after_a_recovery_but_never_shorter() {
         let mut model = Model::new(false);
         let at = UnixMillis(10_500);
-        let value: Rc<[u8]> = b"v".as_slice().into();
+        let value: Value = b"v".as_slice().into();
         let expires_at = Some(UnixMillis(5_000));
         let put = Change::Put { key: key("a"), value: value.clone(), value_type: 0, expires_at };
         model.apply(put, Some(Lsn(1))).unwrap();
@@ -460,7 +502,7 @@ mod tests {
             expires_at: Some(UnixMillis(ms)),
             lsn: Lsn(1),
         };
-        let now = UnixMillis(6_000);
+        let now = clock(6_000);
         assert!(model.observe(&key("a"), &seen(5_000), now).is_err());
         assert!(model.observe(&key("a"), &seen(10_500), now).is_ok());
         assert!(model.observe(&key("a"), &seen(11_001), now).is_err());

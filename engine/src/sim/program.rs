@@ -143,6 +143,17 @@ impl Setup {
     }
 }
 
+fn ttl_ms(rng: &mut Rng) -> u64 {
+    match rng.below(8) {
+        0 => rng.range(1, 50),
+        1 => rng.range(51, 5_000),
+        2 | 3 => rng.range(5_000, 120_000),
+        4 | 5 => rng.range(120_000, 7_200_000),
+        6 => rng.range(7_200_000, 30 * 86_400_000),
+        _ => rng.range(300 * 86_400_000, 800 * 86_400_000),
+    }
+}
+
 fn draw_ack(rng: &mut Rng) -> Ack {
     match rng.below(6) {
         0 => Ack::Memory,
@@ -234,7 +245,8 @@ impl Taste {
             10 => Op::Pass(rng.pick(&[1, 20, 300, 1_500, 20_000, 400_000])),
             11 if rng.chance(1, 4) => Op::JumpBack(rng.pick(&[1, 2_000, 86_400_000])),
             11 => Op::JumpAhead(rng.pick(&[100, 45_000, 7_200_000, 30 * 86_400_000])),
-            12 => rng.pick(&[0, 1]).eq(&0).then_some(Op::Check).unwrap_or(Op::Settle),
+            12 if rng.chance(1, 2) => Op::Check,
+            12 => Op::Settle,
             13 => self.crash(rng),
             14 => Op::Reopen(Setup::draw(rng, self.segment_bytes)),
             15 => self.surroundings(rng),
@@ -246,7 +258,7 @@ impl Taste {
         let key = rng.below(self.keys) as u8;
         match kind {
             1 => Action::Delete(key),
-            2 => Action::Expire(key, rng.chance(9, 10).then(|| self.ttl_ms(rng))),
+            2 => Action::Expire(key, rng.chance(9, 10).then(|| ttl_ms(rng))),
             3 => Action::Get(key),
             _ => {
                 let max = u64::from(self.segment_bytes / 2);
@@ -256,27 +268,16 @@ impl Taste {
                     _ => rng.below(self.value_bytes.min(max) + 1),
                 };
                 let expires = rng.chance([0, 1, 3, 4][self.ttl as usize], 4);
-                Action::Put(key, bytes as usize, expires.then(|| self.ttl_ms(rng)))
+                Action::Put(key, bytes as usize, expires.then(|| ttl_ms(rng)))
             }
-        }
-    }
-
-    fn ttl_ms(&self, rng: &mut Rng) -> u64 {
-        match rng.below(8) {
-            0 => rng.range(1, 50),
-            1 => rng.range(51, 5_000),
-            2 | 3 => rng.range(5_000, 120_000),
-            4 | 5 => rng.range(120_000, 7_200_000),
-            6 => rng.range(7_200_000, 30 * 86_400_000),
-            _ => rng.range(300 * 86_400_000, 800 * 86_400_000),
         }
     }
 
     fn group(&self, rng: &mut Rng) -> Action {
         let count = rng.pick(&[1, 2, 3, 8]);
-        let members = (0..count).map(|_| {
-            let kind = rng.pick(&[0, 0, 0, 1, 2]);
-            self.simple(kind, rng)
+        let members = (0..count).map(|_| match rng.below(24) {
+            0 => Action::Clear(rng.below(u64::from(NAMESPACES)) as u16),
+            kind => self.simple([0, 0, 0, 1, 2][kind as usize % 5], rng),
         });
         Action::Group(members.collect())
     }

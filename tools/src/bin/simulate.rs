@@ -15,7 +15,7 @@ use emberlog_engine::sim::program::Program;
 use emberlog_engine::sim::shrink::shrink;
 
 /// Programs run at most to shorten a failing one.
-const SHRINK_BUDGET: u32 = 3_000;
+const SHRINK_BUDGET: u32 = 1_000;
 
 /// Deterministic simulation of the storage engine.
 #[derive(Parser)]
@@ -36,6 +36,9 @@ struct Arguments {
     /// Do not shorten failing programs.
     #[arg(long)]
     no_shrink: bool,
+    /// Print what the engine logs. The shortest failing program is run last.
+    #[arg(long)]
+    log: bool,
     /// Go on after this many failures less one.
     #[arg(long, default_value_t = 1)]
     failures: u64,
@@ -103,6 +106,9 @@ fn main() -> ExitCode {
         eprintln!("--profile {}: use calm, in-model or beyond", arguments.profile);
         return ExitCode::from(2);
     };
+    if arguments.log {
+        tracing_subscriber::fmt().without_time().init();
+    }
     std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
     let (start, seeds) =
         arguments.seed.map_or((arguments.start, arguments.seeds), |seed| (seed, 1));

@@ -1,12 +1,10 @@
 //! Clients: carrying out commands against the shard the way a server does, and telling the model.
 
-use std::rc::Rc;
-
 use super::{Parked, World};
 use crate::index::{touch_class_of, touch_quantum_secs};
 use crate::shard::{LoadError, Lookup, Refused, Room, Ticket};
 use crate::sim::faults::Profile;
-use crate::sim::model::{Change, ModelKey, Seen};
+use crate::sim::model::{Change, ModelKey, Seen, Value};
 use crate::sim::program::Action;
 use crate::sim::rng::Rng;
 use crate::units::Namespace;
@@ -153,7 +151,7 @@ impl World {
             Action::Put(key, bytes, _) => key_bytes(key) + bytes,
             Action::Expire(key, _) => {
                 let live = self.model.get(&self.keys[usize::from(*key)]);
-                key_bytes(key) + live.map_or(0, |live| live.value.len())
+                key_bytes(key) + live.map_or(0, |live| live.value.0.len())
             }
             // A later member may rewrite what an earlier one has put.
             Action::Group(members) => {
@@ -176,7 +174,7 @@ impl World {
             Lookup::Absent { barrier } => (Seen::Absent, Some(barrier)),
             Lookup::Found(found) => {
                 let seen = Seen::Found {
-                    value: Rc::from(&found.value[..]),
+                    value: Value::from(&found.value[..]),
                     value_type: found.value_type,
                     expires_at: found.expires_at,
                     lsn: found.lsn,
@@ -186,7 +184,7 @@ impl World {
         };
         self.counts.gets += 1;
         self.counts.lost_named += u64::from(seen == Seen::Lost);
-        let now = self.now();
+        let now = self.clock();
         self.model.observe(&name, &seen, now)?;
         let needed = self.model.barrier(&name);
         let durable = self.shard().durable_lsn();
@@ -237,7 +235,12 @@ impl World {
         let expires_at = ttl_ms.map(|ms| self.now().plus(ms));
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
-        let lsn = shard.put(&key, value_type, &value, expires_at, wall)?;
+        let large = name.1.len() + bytes > shard.value_bytes_max() - 1024;
+        let lsn = match shard.put(&key, value_type, &value.0, expires_at, wall) {
+            // Nothing has changed; a server answers with an error and goes on.
+            Err(Refused::TooLarge { .. }) if large => return Ok(()),
+            other => other?,
+        };
         self.watch_put(&name);
         self.model.apply(Change::Put { key: name, value, value_type, expires_at }, Some(lsn))?;
         Ok(())
@@ -245,7 +248,7 @@ impl World {
 
     fn delete(&mut self, number: u8) -> Result<(), Stop> {
         let name = self.keys[usize::from(number)].clone();
-        let (wall, now) = (self.wall(), self.now());
+        let (wall, now) = (self.wall(), self.clock());
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
         match shard.delete(&key, wall)? {
@@ -286,7 +289,8 @@ impl World {
         }
         let change = match (old, new) {
             (Some(old), Some(new)) if new > old => {
-                let class = touch_class_of(new.since(now));
+                // By the engine's clock, which may be behind.
+                let class = touch_class_of(new.since(self.clock().earliest));
                 Change::Touch(name, new, touch_quantum_secs(class) * 1000)
             }
             _ if journaled.is_some() => Change::Expire(name, new),
@@ -301,7 +305,7 @@ impl World {
     }
 
     fn clear(&mut self, namespace: u16) -> Result<(), Stop> {
-        let (wall, now) = (self.wall(), self.now());
+        let (wall, now) = (self.wall(), self.clock());
         let shard = self.shard();
         let before = shard.appended_lsn();
         let lsn = shard.clear(Namespace(namespace), wall)?;
@@ -318,11 +322,11 @@ impl World {
     }
 
     /// A value that is unlike any other of this world.
-    fn value(&mut self, bytes: usize) -> Rc<[u8]> {
+    fn value(&mut self, bytes: usize) -> Value {
         self.versions += 1;
         let mut value = vec![0; bytes];
         Rng::named(self.versions, "value").fill(&mut value);
-        value.into()
+        Value::from(&value[..])
     }
 }
 

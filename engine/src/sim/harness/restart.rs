@@ -9,6 +9,7 @@ use crate::shard::Shard;
 use crate::sim::disk::{Crash, PowerCut};
 use crate::sim::faults::{FaultPlan, Profile};
 use crate::sim::program::Setup;
+use crate::units::UnixMillis;
 
 /// Openings that may fail for a fault of the disk, one after the other.
 const OPEN_TRIES: u32 = 100;
@@ -120,6 +121,8 @@ impl World {
 
     fn open_once(&mut self) -> Result<Shard, OpenError> {
         let config = self.config();
+        // A new process knows only the wall clock, and what its predecessor has left on disk.
+        self.clock.earliest = UnixMillis(0);
         let now = self.wall();
         Shard::open(&mut self.disk, &config, now, &mut |_| {})
     }
@@ -147,6 +150,7 @@ impl World {
         } else {
             self.counts.unacked_dropped += 1;
         }
+        self.check_alarms()?;
         self.note_watermarks()
     }
 

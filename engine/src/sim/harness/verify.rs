@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::{PATIENCE, World};
 use crate::shard::{Event, LoadError, Lookup, ScannedKey, Ticket};
 use crate::sim::faults::Profile;
-use crate::sim::model::{ModelKey, Seen};
-use crate::units::{Lsn, Namespace, UnixMillis};
+use crate::sim::model::{Clock, ModelKey, Seen, Value, name};
+use crate::units::{Lsn, Namespace};
 
 /// A scan under way, with what it must and what it may find.
 pub(super) struct ScanWatch {
@@ -56,8 +56,14 @@ impl World {
     }
 
     pub(super) fn watch_put(&mut self, key: &ModelKey) {
+        let now = self.now();
+        let throughout = self.model.surely_live(key.0, now).contains(key);
         for watch in self.scans.values_mut().filter(|watch| watch.namespace == key.0) {
             watch.may.insert(key.clone());
+            if !throughout {
+                // It had expired, and a scan may have passed it by then.
+                watch.must.remove(key);
+            }
         }
     }
 
@@ -111,7 +117,7 @@ impl World {
 
     fn judge_scan(&mut self, watch: &ScanWatch) -> Result<(), String> {
         if let Some(key) = watch.found.iter().find(|key| !watch.may.contains(*key)) {
-            return Err(format!("a scan found {key:?}, which was never there"));
+            return Err(format!("a scan found {}, which was never there", name(key)));
         }
         let faulty = self.plan.read_error + self.plan.bad_sector > 0;
         if watch.failed > 0 && !faulty && self.profile != Profile::Beyond {
@@ -123,7 +129,7 @@ impl World {
         let now = self.now();
         let live = self.model.surely_live(watch.namespace, now);
         match watch.must.iter().find(|key| live.contains(*key) && !watch.found.contains(*key)) {
-            Some(key) => Err(format!("a scan missed {key:?}, which was there throughout")),
+            Some(key) => Err(format!("a scan missed {}, which was there throughout", name(key))),
             None => Ok(()),
         }
     }
@@ -154,12 +160,12 @@ impl World {
     }
 
     /// Reads every key of a store that was just opened, with the time of each answer.
-    pub(super) fn read_all(&mut self) -> Result<BTreeMap<ModelKey, (Seen, UnixMillis)>, String> {
+    pub(super) fn read_all(&mut self) -> Result<BTreeMap<ModelKey, (Seen, Clock)>, String> {
         let mut all = BTreeMap::new();
         for number in 0..self.keys.len() {
             let name = self.keys[number].clone();
             let seen = self.read_blocking(&name)?;
-            let now = self.now();
+            let now = self.clock();
             all.insert(name, (seen, now));
         }
         Ok(all)
@@ -177,7 +183,7 @@ impl World {
                 Lookup::Lost => Some(Seen::Lost),
                 Lookup::Absent { .. } => Some(Seen::Absent),
                 Lookup::Found(found) => Some(Seen::Found {
-                    value: Rc::from(&found.value[..]),
+                    value: Value::from(&found.value[..]),
                     value_type: found.value_type,
                     expires_at: found.expires_at,
                     lsn: found.lsn,

@@ -1,0 +1,360 @@
+//! FORMAT.md against the code: what its tables state is encoded and must give its hex blocks; the
+//! hex blocks are decoded and must give what the tables state; no byte of them may change unnoticed.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod document;
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+
+use document::{Golden, parse};
+use emberlog_engine::format::batch::{self, BatchHead, IDENTITY_BYTES};
+use emberlog_engine::format::bytes::Seed;
+use emberlog_engine::format::checkpoint::{self, PAGE_BYTES, PageHead, Payload};
+use emberlog_engine::format::record::{self, Head, Kind, TouchRow};
+use emberlog_engine::format::segment::{self, BatchRow, RecordRow, Row, SegmentHead, Trailer};
+use emberlog_engine::format::superblock::{CheckpointRef, Superblock};
+use emberlog_engine::format::{DecodeError, FORMAT_VERSION};
+use emberlog_engine::index::{
+    self, Due, Entry, Expiry, Identity, SizeClass, decode_row, encode_row,
+};
+use emberlog_engine::units::{
+    BatchSeq, Incarnation, KeyHash, Location, Lsn, Namespace, SegmentId, UnixMillis,
+};
+use siphasher::sip::SipHasher13;
+
+const TEXT: &str = include_str!("../../../FORMAT.md");
+
+fn all() -> BTreeMap<String, Golden> {
+    parse(TEXT)
+}
+
+fn golden(name: &str) -> Golden {
+    all().remove(name).unwrap_or_else(|| panic!("no hex block {name} in FORMAT.md"))
+}
+
+fn seed() -> Seed {
+    let head = golden("segment-header");
+    let (segment, incarnation) = (head.narrow("segment"), head.narrow("incarnation"));
+    Seed::new(head.value("store id"), SegmentId(segment), Incarnation(incarnation))
+}
+
+/// Every copy of `bytes` with one bit of one byte changed.
+fn flips(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> + '_ {
+    (0..bytes.len() * 8).map(|bit| {
+        let mut bad = bytes.to_vec();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        (bit / 8, bad)
+    })
+}
+
+fn every_flip_is_refused<T>(bytes: &[u8], decode: impl Fn(&[u8]) -> Result<T, DecodeError>) {
+    assert!(decode(bytes).is_ok());
+    for (at, bad) in flips(bytes) {
+        assert!(decode(&bad).is_err(), "byte {at} changed unnoticed");
+    }
+}
+
+#[test]
+fn tables_describe_their_bytes_without_a_gap() {
+    let all = all();
+    let sizes = [
+        ("batch-header", batch::HEADER_BYTES),
+        ("checkpoint-page", checkpoint::PAGE_HEADER_BYTES),
+        ("checkpoint-row", checkpoint::ROW_BYTES),
+        ("checkpoint-side-page", checkpoint::PAGE_HEADER_BYTES + checkpoint::ROW_BYTES + 2 + 3),
+        ("footer-batch-row", segment::batch_row_bytes()),
+        ("footer-record-row", segment::record_row_bytes(&put_head())),
+        ("identity-list", IDENTITY_BYTES),
+        ("record-put", put_head().record_bytes()),
+        ("record-touch", record::HEADER_BYTES + record::TOUCH_ROW_BYTES),
+        ("segment-header", 64),
+        ("superblock", 160),
+        ("touch-row", record::TOUCH_ROW_BYTES),
+        ("trailer", segment::TRAILER_BYTES),
+    ];
+    assert_eq!(all.keys().map(String::as_str).collect::<Vec<_>>(), sizes.map(|(name, _)| name));
+    for (name, bytes) in sizes {
+        let golden = &all[name];
+        assert_eq!(golden.bytes.len(), bytes, "{name}");
+        let mut end = 0;
+        for field in &golden.fields {
+            assert_eq!(field.offset, end, "{name}: {}", field.name);
+            end += field.len;
+            assert_eq!(field.bytes, golden.bytes[field.offset..end], "{name}: {}", field.name);
+        }
+        let mut bit = 0;
+        for (first, width, field, value) in &golden.bits {
+            assert_eq!(*first, bit, "{name}: {field}");
+            bit += width;
+            let number = u128::from_le_bytes(golden.bytes[..].try_into().unwrap());
+            let cut = number >> first & ((1 << width) - 1);
+            assert_eq!(cut, u128::from(*value), "{name}: {field}");
+        }
+        assert_eq!(end + bit as usize / 8, bytes, "{name}: the table covers all of it");
+    }
+}
+
+#[test]
+fn constants_are_those_of_the_text() {
+    for sentence in [
+        format!("# The format on disk, version {FORMAT_VERSION}\n"),
+        format!("two slots of {} bytes", emberlog_engine::format::superblock::SLOT_BYTES),
+        format!("filled with zeros up to {}:", segment::HEADER_BYTES),
+        format!("Trailer, the last {} bytes", segment::TRAILER_BYTES),
+        format!("in pages of {} KiB", PAGE_BYTES / 1024),
+        format!("of payload, at most {}", checkpoint::PAYLOAD_BYTES_MAX),
+        format!("zeros up to a multiple of {}.", emberlog_engine::units::RECORD_ALIGN),
+        format!("0..={}", record::KEY_BYTES_MAX),
+        format!("| grouped | {} |", record::GROUPED),
+        format!("| side | {} |", record::SIDE),
+        format!("| relocated | {} |", record::RELOCATED),
+        format!("| extended | {} |", record::EXTENDED),
+        format!("| {} | open |", Kind::Open as u8),
+        format!("header ({})", batch::HEADER_BYTES),
+    ] {
+        assert!(TEXT.to_lowercase().contains(&sentence.to_lowercase()), "not said: {sentence}");
+    }
+    assert_eq!(seed().crc(&[]), 0x543c_2e1f, "the seed that the text states");
+    assert_eq!(
+        (1..=7).map(index::touch_quantum_secs).collect::<Vec<_>>(),
+        [32, 64, 128, 256, 512, 1024, 2048]
+    );
+}
+
+#[test]
+fn superblock() {
+    let g = golden("superblock");
+    let checkpoint = |which: &str| CheckpointRef {
+        number: g.value(&format!("{which} number")),
+        start_seq: BatchSeq(g.value(&format!("{which} start seq"))),
+        pages: g.value(&format!("{which} pages")),
+        wall: UnixMillis(g.value(&format!("{which} wall"))),
+    };
+    let stated = Superblock {
+        generation: g.value("generation"),
+        store_id: g.value("store id"),
+        hash_seed: g.raw("hash seed").try_into().unwrap(),
+        segment_bytes: g.narrow("segment bytes"),
+        block_bytes: g.narrow("block bytes"),
+        newest: checkpoint("newest"),
+        older: checkpoint("older"),
+        durable_lsn: Lsn(g.value("durable lsn")),
+        durable_seq: BatchSeq(g.value("durable seq")),
+        clean: g.value("flags") == 1,
+    };
+    assert_eq!(stated.encode()[..], g.bytes);
+    assert_eq!(Superblock::decode(&g.bytes).unwrap(), stated);
+    every_flip_is_refused(&g.bytes, Superblock::decode);
+}
+
+#[test]
+fn segment_header_and_trailer() {
+    let g = golden("segment-header");
+    let head = SegmentHead {
+        store_id: g.value("store id"),
+        segment: SegmentId(g.narrow("segment")),
+        incarnation: Incarnation(g.narrow("incarnation")),
+        segment_bytes: g.narrow("segment bytes"),
+        created: UnixMillis(g.value("created")),
+    };
+    assert_eq!(head.encode()[..], g.bytes);
+    assert_eq!(SegmentHead::decode(&g.bytes).unwrap(), head);
+    every_flip_is_refused(&g.bytes, SegmentHead::decode);
+
+    let g = golden("trailer");
+    let trailer = Trailer {
+        store_id: g.value("store id"),
+        segment: SegmentId(g.narrow("segment")),
+        incarnation: Incarnation(g.narrow("incarnation")),
+        data_end: g.narrow("data end"),
+        rows_offset: g.narrow("rows offset"),
+        rows_bytes: g.narrow("rows bytes"),
+        rows_crc: g.narrow("rows crc"),
+        seq_min: BatchSeq(g.value("seq min")),
+        seq_max: BatchSeq(g.value("seq max")),
+        lsn_max: Lsn(g.value("lsn max")),
+    };
+    assert_eq!(trailer.encode()[..], g.bytes);
+    assert_eq!(Trailer::decode(&g.bytes, head.segment_bytes).unwrap(), trailer);
+    every_flip_is_refused(&g.bytes, |bytes| Trailer::decode(bytes, head.segment_bytes));
+}
+
+#[test]
+fn batch_header_and_identities() {
+    let (g, list) = (golden("batch-header"), golden("identity-list"));
+    let head = BatchHead {
+        store_id: g.value("store id"),
+        segment: SegmentId(g.narrow("segment")),
+        incarnation: Incarnation(g.narrow("incarnation")),
+        count: g.narrow("count"),
+        bytes: g.narrow("bytes"),
+        seq: BatchSeq(g.value("seq")),
+        first_lsn: Lsn(g.value("first lsn")),
+        durable_lsn: Lsn(g.value("durable lsn")),
+        wall: UnixMillis(g.value("wall")),
+        epoch: g.narrow("epoch"),
+        stream: g.narrow("stream"),
+        identities_crc: g.narrow("identities crc"),
+    };
+    assert_eq!(head.encode()[..], g.bytes);
+    assert_eq!(BatchHead::decode(&g.bytes).unwrap(), head);
+    every_flip_is_refused(&g.bytes, BatchHead::decode);
+    assert_eq!(head.batch_bytes(), 80 + u64::from(head.bytes) + 8 * u64::from(head.count));
+    assert_eq!(crc32fast::hash(&list.bytes), head.identities_crc);
+    assert!(flips(&list.bytes).all(|(_, bad)| crc32fast::hash(&bad) != head.identities_crc));
+    assert_eq!(list.value("identity"), key_identity().to_bits());
+}
+
+/// The identity of `key`, computed as the text says.
+fn key_identity() -> Identity {
+    let hash_seed = golden("superblock").raw("hash seed").try_into().unwrap();
+    let mut hasher = SipHasher13::new_with_key(&hash_seed);
+    hasher.write(golden("record-put").raw("key"));
+    Identity::of(KeyHash(hasher.finish()))
+}
+
+fn head_of(g: &Golden) -> Head {
+    let expires = g.value("expires at");
+    let kinds = [Kind::Put, Kind::Delete, Kind::Touch, Kind::Clear, Kind::Commit, Kind::Open];
+    Head {
+        kind: kinds[g.value("kind") as usize - 1],
+        flags: g.narrow("flags"),
+        value_type: g.narrow("value type"),
+        touch: g.narrow("touch"),
+        namespace: Namespace(g.narrow("namespace")),
+        key_len: g.narrow("key len"),
+        value_len: g.narrow("value len"),
+        idle_ttl_s: g.narrow("idle ttl"),
+        lsn: Lsn(g.value("lsn")),
+        expires_at: (expires != 0).then_some(UnixMillis(expires)),
+    }
+}
+
+fn put_head() -> Head {
+    head_of(&golden("record-put"))
+}
+
+#[test]
+fn records() {
+    for (name, key, value) in [("record-put", "key", "value"), ("record-touch", "", "rows")] {
+        let g = golden(name);
+        let head = head_of(&g);
+        let key = if key.is_empty() { &[] } else { g.raw(key) };
+        let mut out = vec![0xff; head.padded_bytes()];
+        record::encode(&head, key, g.raw(value), seed(), &mut out);
+        assert_eq!(out[..g.bytes.len()], g.bytes, "{name}");
+        let decoded = record::decode(&g.bytes, seed()).unwrap();
+        assert_eq!((decoded.head, decoded.key, decoded.value), (head, key, g.raw(value)));
+        assert!(decoded.value_ok);
+        for (at, bad) in flips(&g.bytes) {
+            let noticed = record::decode(&bad, seed()).map_or(true, |record| !record.value_ok);
+            assert!(noticed, "{name}: byte {at} changed unnoticed");
+        }
+    }
+}
+
+#[test]
+fn touch_row() {
+    let g = golden("touch-row");
+    let row = TouchRow {
+        identity: g.value("identity"),
+        touch: g.narrow("class"),
+        expires_s: g.narrow("expires"),
+    };
+    assert_eq!(row.encode()[..], g.bytes);
+    assert_eq!(TouchRow::decode(&g.bytes).unwrap(), row);
+    assert_eq!(golden("record-touch").raw("rows"), g.bytes);
+    assert_eq!(row.identity, key_identity().to_bits());
+}
+
+#[test]
+fn footer_rows() {
+    let (b, r, t) = (golden("footer-batch-row"), golden("footer-record-row"), golden("trailer"));
+    let batch = BatchRow {
+        offset: b.narrow("offset"),
+        count: b.narrow("count"),
+        seq: BatchSeq(b.value("seq")),
+        wall: UnixMillis(b.value("wall")),
+    };
+    let head = head_of(&r);
+    assert_eq!(head, put_head(), "the row tells the record's header");
+    let mut rows = Vec::new();
+    segment::push_batch_row(&mut rows, &batch);
+    segment::push_record_row(&mut rows, r.narrow("offset"), &head, r.raw("name"));
+    assert_eq!(rows, [&b.bytes[..], &r.bytes].concat());
+    let (first, at) = segment::decode_row(&rows, 0).unwrap();
+    let (second, end) = segment::decode_row(&rows, at).unwrap();
+    let record = RecordRow { offset: r.narrow("offset"), head, name: r.raw("name") };
+    assert_eq!((first, second, end), (Row::Batch(batch), Row::Record(record), rows.len()));
+    assert_eq!(rows.len() as u64, t.value("rows bytes"));
+    assert_eq!(u64::from(crc32fast::hash(&rows)), t.value("rows crc"));
+    assert!(flips(&rows).all(|(_, bad)| u64::from(crc32fast::hash(&bad)) != t.value("rows crc")));
+    // Any byte is a row, an error, or moves on: never a panic.
+    for (_, bad) in flips(&rows) {
+        let mut at = 0;
+        while let Ok((_, next)) = segment::decode_row(&bad, at) {
+            assert!(next > at);
+            at = next;
+        }
+    }
+}
+
+#[test]
+fn checkpoint_pages() {
+    let row = golden("checkpoint-row");
+    let entry = Entry {
+        location: Location(row.value("location")),
+        size: SizeClass::from_bits(row.narrow("size")).unwrap(),
+        expiry: Expiry::from_bits(row.narrow("expiry")).unwrap(),
+        freq: row.narrow("freq"),
+        touch: row.narrow("touch"),
+    };
+    let identity = Identity::from_bits(row.value("identity")).unwrap();
+    assert_eq!(identity, key_identity());
+    assert_eq!(encode_row(identity, entry)[..], row.bytes);
+    assert_eq!(decode_row(row.bytes[..].try_into().unwrap()), Some((identity, entry)));
+    // The row is of the golden record: its place, its length, its expiry rounded up.
+    let segment_bytes: u32 = golden("superblock").narrow("segment bytes");
+    let offset: u32 = golden("footer-record-row").narrow("offset");
+    assert_eq!(entry.location, Location::new(SegmentId(7), offset, segment_bytes));
+    assert_eq!(entry.size, SizeClass::of(put_head().record_bytes()));
+    let wall = UnixMillis(golden("superblock").value("newest wall"));
+    assert_eq!(entry.expiry.due(wall), Due::At(1_790_000_124));
+
+    let side = golden("checkpoint-side-page");
+    for (g, payload, content) in [
+        (golden("checkpoint-page"), Payload::Index, row.bytes.clone()),
+        (
+            golden("checkpoint-side-page"),
+            Payload::Side,
+            [side.raw("row"), side.raw("key len"), side.raw("key")].concat(),
+        ),
+    ] {
+        let head = PageHead {
+            number: g.value("number"),
+            page: g.narrow("page"),
+            payload,
+            namespace: Namespace(g.narrow("namespace")),
+            bytes: g.narrow("bytes"),
+        };
+        let mut page = vec![0; PAGE_BYTES];
+        page[checkpoint::PAGE_HEADER_BYTES..][..content.len()].copy_from_slice(&content);
+        checkpoint::seal_page(&head, &mut page);
+        let shown = g.bytes.len();
+        assert_eq!(page[..shown], g.bytes);
+        let decode =
+            |page: &[u8]| checkpoint::decode_page(page, head.number, head.page).map(|_| ());
+        let (decoded, found) = checkpoint::decode_page(&page, head.number, head.page).unwrap();
+        assert_eq!((decoded, found), (head, &content[..]));
+        every_flip_is_refused(&page[..checkpoint::PAGE_HEADER_BYTES + content.len()], |front| {
+            let mut bad = page.clone();
+            bad[..front.len()].copy_from_slice(front);
+            decode(&bad)
+        });
+        let mut bad = page.clone();
+        bad[PAGE_BYTES - 1] ^= 1;
+        assert!(decode(&bad).is_err(), "the zeros are covered too");
+    }
+}

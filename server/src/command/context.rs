@@ -1,0 +1,345 @@
+//! What a running command works with.
+//!
+//! Owns: the way to the store: lookups gather barriers, writes tell watchers and listeners.
+//! Never knows: sockets, when the reply leaves.
+//! Invariant: whatever a command has observed or written is covered by `barrier`, and nothing is
+//! looked up cold after the first write.
+
+use emberlog_engine::format::record::KEY_BYTES_MAX;
+use emberlog_engine::{Found, Key, Lookup, Lsn, Namespace, Refused, Room, Shard, UnixMillis};
+
+use super::{Stop, parse, text};
+use crate::notify;
+use crate::resp::Reply;
+use crate::serve::client::Session;
+use crate::serve::clients::Clients;
+use crate::serve::state::State;
+use crate::value::Kind;
+
+/// Bytes that a record may take beyond its key and value.
+pub const RECORD_OVERHEAD: usize = 128;
+
+/// Everything that a command may use. Lives for one command, or for all of a transaction.
+pub struct Context<'a> {
+    /// What all clients share.
+    pub state: &'a mut State,
+    /// The other clients.
+    pub clients: &'a mut Clients,
+    /// The client.
+    pub session: &'a mut Session,
+    /// Where the reply goes.
+    pub reply: Reply<'a>,
+    /// The time, the same for all of a transaction.
+    pub now: UnixMillis,
+    /// LSN that must be acknowledged before the reply may leave.
+    pub barrier: Lsn,
+    /// Position within a transaction.
+    pub slot: usize,
+    /// Whether this is within EXEC or a script: nothing may wait.
+    pub atomic: bool,
+    /// Whether something has been written.
+    pub wrote: bool,
+    pub(crate) shard: Option<&'a mut Shard>,
+}
+
+impl<'a> Context<'a> {
+    /// The store.
+    ///
+    /// # Errors
+    /// It is still recovering.
+    pub fn shard(&mut self) -> Result<&mut Shard, Stop> {
+        self.shard.as_deref_mut().ok_or(text::LOADING)
+    }
+
+    /// The key called `bytes` in the selected database.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub fn key<'k>(&mut self, bytes: &'k [u8]) -> Result<Key<'k>, Stop> {
+        self.key_in(self.session.db, bytes)
+    }
+
+    /// The key called `bytes` in database `db`.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub fn key_in<'k>(&mut self, db: u16, bytes: &'k [u8]) -> Result<Key<'k>, Stop> {
+        if bytes.len() > KEY_BYTES_MAX {
+            return Err(parse::error(format!("ERR key is longer than {KEY_BYTES_MAX} bytes")));
+        }
+        Ok(self.shard()?.key(Namespace(db), bytes))
+    }
+
+    /// The value of `key`, if it has one.
+    ///
+    /// # Errors
+    /// It is cold, or lost.
+    pub fn find(&mut self, key: &Key<'_>) -> Result<Option<Found>, Stop> {
+        self.look(key)?.map_err(|Lost| text::CORRUPT)
+    }
+
+    /// As [`Context::find`], for commands that do not need the old value: a lost one is absent.
+    ///
+    /// # Errors
+    /// It is cold.
+    pub fn find_to_replace(&mut self, key: &Key<'_>) -> Result<Option<Found>, Stop> {
+        Ok(self.look(key)?.unwrap_or(None))
+    }
+
+    /// Whether `key` is there, a lost one included.
+    ///
+    /// # Errors
+    /// It is cold.
+    pub fn exists(&mut self, key: &Key<'_>) -> Result<bool, Stop> {
+        Ok(self.look(key)?.map_or(true, |found| found.is_some()))
+    }
+
+    fn look(&mut self, key: &Key<'_>) -> Result<Result<Option<Found>, Lost>, Stop> {
+        let now = self.now;
+        match self.shard()?.lookup(key, now) {
+            Lookup::Found(found) => {
+                self.barrier = self.barrier.max(found.barrier);
+                Ok(Ok(Some(found)))
+            }
+            Lookup::Absent { barrier } => {
+                self.barrier = self.barrier.max(barrier);
+                Ok(Ok(None))
+            }
+            Lookup::Lost => Ok(Err(Lost)),
+            Lookup::Cold => {
+                if self.wrote {
+                    tracing::error!(command = self.session.last_command, "a value left RAM midway");
+                }
+                let hopeless = self.wrote || self.session.load_failed;
+                Err(if hopeless { text::READ_FAILED } else { Stop::Cold })
+            }
+        }
+    }
+
+    /// Makes the reply wait for everything written so far, because it depends on keys that it does
+    /// not name.
+    ///
+    /// # Errors
+    /// The store is still recovering.
+    pub fn observe_all(&mut self) -> Result<(), Stop> {
+        let appended = self.shard()?.appended_lsn();
+        self.barrier = self.barrier.max(appended);
+        Ok(())
+    }
+
+    /// Makes the reply wait for `barrier`.
+    pub fn observe(&mut self, barrier: Lsn) {
+        self.barrier = self.barrier.max(barrier);
+    }
+
+    /// Counts a read as hit or miss.
+    pub fn count_read(&mut self, hit: bool) {
+        if hit {
+            self.state.stats.hits += 1;
+        } else {
+            self.state.stats.misses += 1;
+        }
+    }
+
+    /// The string at `key`.
+    ///
+    /// # Errors
+    /// As [`Context::find`]; another type.
+    pub fn find_string(&mut self, key: &Key<'_>) -> Result<Option<Found>, Stop> {
+        self.find_kind(key, Kind::String)
+    }
+
+    /// The value at `key`, which must be of `kind`.
+    ///
+    /// # Errors
+    /// As [`Context::find`]; another type.
+    pub fn find_kind(&mut self, key: &Key<'_>, kind: Kind) -> Result<Option<Found>, Stop> {
+        let found = self.find(key)?;
+        if found.as_ref().is_some_and(|found| found.value_type != kind.tag()) {
+            return Err(text::WRONG_TYPE);
+        }
+        Ok(found)
+    }
+
+    /// Makes sure that a value of `bytes` bytes can be written now. To be called before the first
+    /// write by commands whose value may be longer than their arguments.
+    ///
+    /// # Errors
+    /// Too large, no room now, none at all, or a broken device.
+    pub fn room(&mut self, bytes: usize) -> Result<(), Stop> {
+        let atomic = self.atomic;
+        let shard = self.shard()?;
+        let max = shard.value_bytes_max();
+        if bytes > max {
+            return Err(too_large(bytes, max));
+        }
+        match shard.room(bytes.saturating_add(RECORD_OVERHEAD)) {
+            Room::Yes => Ok(()),
+            // Room for all of a transaction was made sure of before it began.
+            Room::Wait if atomic => Ok(()),
+            Room::Wait => Err(Stop::Room),
+            Room::Full => Err(text::FULL),
+            Room::Poisoned => Err(text::POISONED),
+        }
+    }
+
+    /// Writes a value. An expiry that has passed deletes the key instead, as in Redis.
+    ///
+    /// # Errors
+    /// Refused by the store.
+    pub fn put(
+        &mut self,
+        key: &Key<'_>,
+        kind: Kind,
+        value: &[u8],
+        expires_at: Option<UnixMillis>,
+    ) -> Result<(), Stop> {
+        if expires_at.is_some_and(|at| at <= self.now) {
+            return self.delete(key).map(|_| ());
+        }
+        let now = self.now;
+        let lsn = self.shard()?.put(key, kind.tag(), value, expires_at, now).map_err(refusal)?;
+        self.written(key, lsn);
+        Ok(())
+    }
+
+    /// Deletes a key. Returns whether there was one.
+    ///
+    /// # Errors
+    /// Refused by the store.
+    pub fn delete(&mut self, key: &Key<'_>) -> Result<bool, Stop> {
+        let now = self.now;
+        let Some(lsn) = self.shard()?.delete(key, now).map_err(refusal)? else {
+            return Ok(false);
+        };
+        self.written(key, lsn);
+        Ok(true)
+    }
+
+    /// Sets or removes the expiry of an existing key; one that has passed deletes the key.
+    /// Returns whether it was deleted.
+    ///
+    /// # Errors
+    /// Refused by the store.
+    pub fn expire(&mut self, key: &Key<'_>, expires_at: Option<UnixMillis>) -> Result<bool, Stop> {
+        if expires_at.is_some_and(|at| at <= self.now) {
+            return self.delete(key);
+        }
+        let now = self.now;
+        let lsn = self.shard()?.expire(key, expires_at, now).map_err(refusal)?;
+        self.written(key, lsn);
+        Ok(false)
+    }
+
+    /// Counts `key` as written although it already is what it should be.
+    pub fn unchanged(&mut self, key: &Key<'_>) {
+        self.written(key, Lsn::NONE);
+    }
+
+    fn written(&mut self, key: &Key<'_>, lsn: Lsn) {
+        self.wrote = true;
+        self.note_lsn(lsn);
+        if !self.state.watched.is_empty() {
+            self.touch_watched(key.namespace().0, key.bytes());
+        }
+    }
+
+    fn note_lsn(&mut self, lsn: Lsn) {
+        self.barrier = self.barrier.max(lsn);
+        self.session.last_lsn = self.session.last_lsn.max(lsn);
+    }
+
+    fn touch_watched(&mut self, db: u16, key: &[u8]) {
+        for watcher in self.state.watched.of(db, key) {
+            if *watcher == self.session.key {
+                self.session.transaction.dirty = true;
+            } else if let Some(client) = self.clients.get(*watcher) {
+                client.session.transaction.dirty = true;
+            }
+        }
+    }
+
+    /// Empties database `db`.
+    ///
+    /// # Errors
+    /// Refused by the store.
+    pub fn clear(&mut self, db: u16) -> Result<(), Stop> {
+        let now = self.now;
+        let lsn = self.shard()?.clear(Namespace(db), now).map_err(refusal)?;
+        self.wrote = true;
+        self.note_lsn(lsn);
+        for watcher in self.state.watched.of_database(db) {
+            let session = if watcher == self.session.key {
+                &mut *self.session
+            } else if let Some(client) = self.clients.get(watcher) {
+                &mut client.session
+            } else {
+                continue;
+            };
+            // Only keys that were there have been touched.
+            let transaction = &mut session.transaction;
+            transaction.dirty |= transaction.watched.iter().any(|key| key.db == db && key.existed);
+        }
+        Ok(())
+    }
+
+    /// Runs `write`, all of whose writes survive a crash together or not at all.
+    ///
+    /// # Errors
+    /// Those of `write`; refused by the store.
+    pub fn together(
+        &mut self,
+        write: impl FnOnce(&mut Context<'a>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        if self.atomic {
+            return write(self);
+        }
+        self.shard()?.begin();
+        self.atomic = true;
+        let outcome = write(self);
+        self.atomic = false;
+        let committed = self.shard()?.commit();
+        self.note_lsn(committed);
+        outcome
+    }
+
+    /// Publishes a keyspace event, if anyone asked for its class.
+    pub fn notify(&mut self, class: u32, event: &str, key: &[u8]) {
+        if self.state.config.notify_keyspace_events & class != 0 {
+            self.notify_in(self.session.db, class, event, key);
+        }
+    }
+
+    /// As [`Context::notify`], for another database.
+    pub fn notify_in(&mut self, db: u16, class: u32, event: &str, key: &[u8]) {
+        let wanted = self.state.config.notify_keyspace_events;
+        if wanted & class == 0 {
+            return;
+        }
+        if wanted & notify::KEYSPACE != 0 {
+            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+            self.publish(&channel, event.as_bytes());
+        }
+        if wanted & notify::KEYEVENT != 0 {
+            self.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
+        }
+    }
+}
+
+/// The newest value was lost to corruption.
+struct Lost;
+
+fn too_large(len: usize, max: usize) -> Stop {
+    parse::error(format!("ERR the value of {len} bytes is longer than the most, {max} bytes"))
+}
+
+/// The error that a refusal of the store becomes.
+pub(super) fn refusal(refused: Refused) -> Stop {
+    match refused {
+        Refused::Full => text::FULL,
+        Refused::Poisoned => text::POISONED,
+        Refused::TooLarge { len, max } => too_large(len, max),
+        // Every write follows a lookup in the same step.
+        Refused::NotResident => text::READ_FAILED,
+    }
+}

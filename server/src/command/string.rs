@@ -1,0 +1,227 @@
+//! String commands that read or change a value; those that replace it are in `string_set`.
+//!
+//! Owns: GET and its relatives, MGET, ranges, APPEND.
+//! Never knows: how values are stored.
+//! Invariant: a string keeps its expiry unless a command is about the expiry.
+
+use emberlog_engine::{Found, UnixMillis};
+
+use super::parse::{Clock, integer, is};
+use super::table::flag::{DENYOOM, FAST, READONLY, TIMED, WRITE};
+use super::{Command, Context, Group, Keys, Outcome, Stop, text};
+use crate::notify;
+use crate::resp::Args;
+use crate::value::Kind;
+
+const fn entry(
+    name: &'static str,
+    arity: i16,
+    since: &'static str,
+    summary: &'static str,
+    handler: super::Handler,
+) -> Command {
+    Command::new(name, arity, Group::String, since, summary, handler).keys(Keys::ONE)
+}
+
+pub(super) static COMMANDS: &[Command] = &[
+    entry("get", 2, "1.0.0", "Returns the string value of a key.", get).flags(READONLY | FAST),
+    entry("getex", -2, "6.2.0", "Returns the string value of a key and sets its expiry.", getex)
+        .flags(WRITE | FAST),
+    entry("getdel", 2, "6.2.0", "Returns the string value of a key and deletes the key.", getdel)
+        .flags(WRITE | FAST),
+    entry("getset", 3, "1.0.0", "Sets a string and returns the value it had.", getset)
+        .flags(WRITE | DENYOOM | FAST),
+    entry("mget", -2, "1.0.0", "Returns the string values of keys.", mget)
+        .flags(READONLY | FAST | TIMED)
+        .keys(Keys::ALL),
+    entry("strlen", 2, "2.2.0", "Returns the length of a string.", strlen).flags(READONLY | FAST),
+    entry("getrange", 4, "2.4.0", "Returns a part of a string.", getrange).flags(READONLY),
+    entry("substr", 4, "1.0.0", "Returns a part of a string; older name of GETRANGE.", getrange)
+        .flags(READONLY),
+    entry("setrange", 4, "2.2.0", "Overwrites a part of a string.", setrange)
+        .flags(WRITE | DENYOOM),
+    entry("append", 3, "2.0.0", "Appends to a string.", append).flags(WRITE | DENYOOM | FAST),
+];
+
+fn reply_value(cx: &mut Context<'_>, found: Option<&Found>) {
+    match found {
+        Some(found) => cx.reply.bulk(&found.value),
+        None => cx.reply.null(),
+    }
+}
+
+fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    cx.count_read(found.is_some());
+    reply_value(cx, found.as_ref());
+    Ok(())
+}
+
+/// What GETEX does to the expiry.
+enum Change {
+    Keep,
+    Remove,
+    Set(UnixMillis),
+}
+
+fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let change = match (args.get(2), args.get(3), args.len()) {
+        (None, _, _) => Change::Keep,
+        (Some(option), None, _) if is(option, "persist") => Change::Remove,
+        (Some(option), Some(amount), 4) => {
+            let clock = Clock::named(option).ok_or(text::SYNTAX)?;
+            Change::Set(clock.positive(amount, cx.now, "getex")?)
+        }
+        _ => return Err(text::SYNTAX),
+    };
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    cx.count_read(found.is_some());
+    if let Some(found) = &found {
+        match change {
+            Change::Set(at) => {
+                let deleted = cx.expire(&key, Some(at))?;
+                cx.notify(notify::GENERIC, if deleted { "del" } else { "expire" }, &args[1]);
+            }
+            Change::Remove if found.expires_at.is_some() => {
+                cx.expire(&key, None)?;
+                cx.notify(notify::GENERIC, "persist", &args[1]);
+            }
+            Change::Keep | Change::Remove => {}
+        }
+    }
+    reply_value(cx, found.as_ref());
+    Ok(())
+}
+
+fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    cx.count_read(found.is_some());
+    if found.is_some() {
+        cx.delete(&key)?;
+        cx.notify(notify::GENERIC, "del", &args[1]);
+    }
+    reply_value(cx, found.as_ref());
+    Ok(())
+}
+
+fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    super::string_set::store(cx, &key, found.as_ref(), &args[2], None)?;
+    cx.notify(notify::STRING, "set", &args[1]);
+    reply_value(cx, found.as_ref());
+    Ok(())
+}
+
+fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    cx.reply.array(args.len() - 1);
+    for name in args.iter().skip(1) {
+        let key = cx.key(name)?;
+        let found = cx.find(&key)?.filter(|found| found.value_type == Kind::String.tag());
+        cx.count_read(found.is_some());
+        reply_value(cx, found.as_ref());
+    }
+    Ok(())
+}
+
+fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    cx.count_read(found.is_some());
+    cx.reply.size(found.map_or(0, |found| found.value.len()));
+    Ok(())
+}
+
+/// The part of `len` bytes that two offsets name, both included, negative ones from the end.
+fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
+    let size = i64::try_from(len).unwrap_or(i64::MAX);
+    if start < 0 && end < 0 && start > end {
+        return 0..0;
+    }
+    let absolute =
+        |offset: i64| if offset < 0 { size.saturating_add(offset).max(0) } else { offset };
+    let first = usize::try_from(absolute(start)).unwrap_or(len).min(len);
+    let after = usize::try_from(absolute(end).saturating_add(1)).unwrap_or(len).min(len);
+    first..after.max(first)
+}
+
+fn getrange(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (start, end) = (integer(&args[2])?, integer(&args[3])?);
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    cx.count_read(found.is_some());
+    let value = found.as_ref().map_or(&[][..], |found| &found.value);
+    cx.reply.bulk(&value[range(start, end, value.len())]);
+    Ok(())
+}
+
+fn setrange(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let offset = usize::try_from(integer(&args[2])?)
+        .map_err(|_| Stop::error("ERR offset is out of range"))?;
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    let old = found.as_ref().map_or(&[][..], |found| &found.value);
+    let part = args.at(3);
+    if part.is_empty() {
+        cx.reply.size(old.len());
+        return Ok(());
+    }
+    let len = offset.checked_add(part.len()).ok_or_else(exceeds)?.max(old.len());
+    if len > cx.state.config.proto_max_bulk_len {
+        return Err(exceeds());
+    }
+    cx.room(len)?;
+    let mut value = vec![0; len];
+    value[..old.len()].copy_from_slice(old);
+    value[offset..offset + part.len()].copy_from_slice(part);
+    cx.put(&key, Kind::String, &value, found.as_ref().and_then(|found| found.expires_at))?;
+    cx.notify(notify::STRING, "setrange", &args[1]);
+    cx.reply.size(len);
+    Ok(())
+}
+
+fn exceeds() -> Stop {
+    Stop::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+}
+
+fn append(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = cx.key(&args[1])?;
+    let found = cx.find_string(&key)?;
+    let old = found.as_ref().map_or(&[][..], |found| &found.value);
+    let len = old.len() + args[2].len();
+    if len > cx.state.config.proto_max_bulk_len {
+        return Err(exceeds());
+    }
+    cx.room(len)?;
+    let value = [old, &args[2]].concat();
+    cx.put(&key, Kind::String, &value, found.as_ref().and_then(|found| found.expires_at))?;
+    cx.notify(notify::STRING, "append", &args[1]);
+    cx.reply.size(len);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_those_of_redis() {
+        for (start, end, len, expected) in [
+            (0, 3, 16, 0..4),
+            (-3, -1, 16, 13..16),
+            (0, -1, 16, 0..16),
+            (10, 100, 16, 10..16),
+            (-1, -3, 16, 0..0),
+            (5, 2, 16, 5..5),
+            (-100, 1, 16, 0..2),
+            (0, 0, 0, 0..0),
+            (i64::MIN, i64::MAX, 4, 0..4),
+            (i64::MAX, i64::MIN, 4, 4..4),
+        ] {
+            assert_eq!(range(start, end, len), expected, "{start} {end} {len}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The event loop: one thread, one turn after another.
+//!
+//! A turn: 1 poll · 2 read, parse, execute · 3 completions and events of the store, and the clients
+//! that waited for them · 4 start the disk's work · 5 release replies · 6 write.
+//!
+//! Owns: the poll, the sockets by slot, the order of a turn, stopping.
+//! Never knows: the protocol, commands, records.
+//! Invariant: a turn never blocks but in its poll.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
+
+use emberlog_engine::UnixMillis;
+use emberlog_engine::driver;
+use mio::event::Event;
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::socket::Socket;
+use super::stop::Stopping;
+use super::store::StoreSide;
+use super::{DISK, FIRST_CLIENT, Listeners, OPENED, Opened, Opening, SIGNAL};
+use crate::serve::Server;
+use crate::serve::state::Changed;
+use crate::serve::sweep::AfterFlush;
+
+/// Events taken in one poll.
+const EVENTS_MAX: usize = 1024;
+/// Milliseconds between two sweeps over all clients.
+const SWEEP_MS: u64 = 1000;
+/// Rounds in which clients that waited run within one turn.
+const ROUNDS_MAX: usize = 4;
+
+/// The event loop and everything it drives.
+pub struct EventLoop {
+    pub(super) poll: Poll,
+    pub(super) server: Server,
+    pub(super) listeners: Listeners,
+    pub(super) unix_path: String,
+    /// By slot.
+    pub(super) sockets: Vec<Option<Socket>>,
+    pub(super) signals: UnixStream,
+    opening: Option<Opening>,
+    store: Option<StoreSide>,
+    /// Slots of clients that have more to do without another event.
+    pub(super) again: Vec<usize>,
+    swept_at: UnixMillis,
+    pub(super) stopping: Stopping,
+    set_level: fn(crate::config::LogLevel),
+}
+
+impl EventLoop {
+    /// A loop over `listeners` and `server`, to be told of signals by a byte from `signals`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn new(
+        server: Server,
+        mut listeners: Listeners,
+        signals: StdUnixStream,
+        set_level: fn(crate::config::LogLevel),
+    ) -> io::Result<EventLoop> {
+        let poll = Poll::new()?;
+        listeners.register(poll.registry())?;
+        signals.set_nonblocking(true)?;
+        let mut signals = UnixStream::from_std(signals);
+        poll.registry().register(&mut signals, SIGNAL, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), OPENED)?;
+        let opening = Opening::start(&server.state.config, server.state.memory_budget(), waker)?;
+        Ok(EventLoop {
+            poll,
+            swept_at: server.now(),
+            server,
+            unix_path: listeners.unix_path(),
+            listeners,
+            sockets: Vec::new(),
+            signals,
+            opening: Some(opening),
+            store: None,
+            again: Vec::new(),
+            stopping: Stopping::No,
+            set_level,
+        })
+    }
+
+    /// Runs until the server has stopped in good order.
+    ///
+    /// # Errors
+    /// The store cannot be opened, in words for the operator, or polling fails.
+    pub fn run(mut self) -> Result<(), String> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while self.turn(&mut events)? {}
+        self.listeners.close();
+        Ok(())
+    }
+
+    /// One turn. Returns whether there is another one.
+    fn turn(&mut self, events: &mut Events) -> Result<bool, String> {
+        let timeout = self.timeout();
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                return Err(format!("polling for events failed: {error}"));
+            }
+            _ => {}
+        }
+        self.server.set_now(driver::now());
+        for index in std::mem::take(&mut self.again) {
+            self.server.process(index);
+            self.read(index);
+        }
+        for event in events.iter() {
+            self.on_event(event)?;
+        }
+        self.run_store();
+        self.server.settle();
+        self.run_resumed();
+        self.flush();
+        if self.server.now().since(self.swept_at) >= SWEEP_MS {
+            self.sweep();
+        }
+        Ok(self.advance_stopping())
+    }
+
+    /// How long the next poll may wait.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.again.is_empty()
+            || self.server.has_resumed()
+            || !self.server.clients.flush.is_empty()
+        {
+            return Some(Duration::ZERO);
+        }
+        let mut next = self.server.next_moment();
+        let mut consider = |at: UnixMillis| next = Some(next.map_or(at, |next| next.min(at)));
+        if let Some(store) = &self.store {
+            consider(store.wake_at());
+        }
+        if !self.server.clients.is_empty() || self.stopping != Stopping::No {
+            consider(self.swept_at.plus(SWEEP_MS));
+        }
+        next.map(|at| Duration::from_millis(at.since(self.server.now())))
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), String> {
+        match event.token() {
+            SIGNAL => self.on_signal(),
+            // The store is asked in every turn.
+            DISK => {}
+            OPENED => self.on_opened()?,
+            Token(number) if number < FIRST_CLIENT => self.accept(number),
+            Token(number) => self.on_client(number - FIRST_CLIENT, event),
+        }
+        Ok(())
+    }
+
+    fn on_client(&mut self, index: usize, event: &Event) {
+        let Some(Some(socket)) = self.sockets.get_mut(index) else { return };
+        if event.is_error() || (event.is_read_closed() && event.is_write_closed()) {
+            socket.ended = true;
+        }
+        if event.is_writable() && !socket.writable {
+            socket.writable = true;
+            self.server.clients.flush.push(index);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            socket.readable = true;
+            socket.ended |= event.is_read_closed();
+            self.read(index);
+        }
+    }
+
+    /// Reads what there is from a client, and runs it.
+    fn read(&mut self, index: usize) {
+        while self.server.wants_input(index) {
+            let Some(Some(socket)) = self.sockets.get_mut(index) else { return };
+            if !socket.readable {
+                return;
+            }
+            let Some(space) = self.server.space(index) else { return };
+            let room = space.len();
+            match socket.read(space) {
+                Ok(0) => {
+                    socket.readable = false;
+                    self.server.end_of_input(index);
+                    self.server.process(index);
+                    return;
+                }
+                Ok(count) => {
+                    // Drained, unless the end is still to come.
+                    socket.readable = count == room || socket.ended;
+                    let full = count == room;
+                    self.server.received(index, count);
+                    self.server.process(index);
+                    if full {
+                        // The others first.
+                        self.again.push(index);
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    socket.readable = false;
+                    self.server.process(index);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(index),
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, index: usize) {
+        // Closing the descriptor also ends its registration.
+        if let Some(socket) = self.sockets.get_mut(index) {
+            *socket = None;
+        }
+        self.server.disconnect(index);
+    }
+
+    /// Lets the store work, and the clients go on that waited for it.
+    fn run_store(&mut self) {
+        let Some(mut store) = self.store.take() else { return };
+        let room = store.take(&mut self.server);
+        if room {
+            self.server.retry_for_room();
+        }
+        for _ in 0..ROUNDS_MAX {
+            self.server.take_events();
+            if !self.server.has_resumed() {
+                break;
+            }
+            self.run_resumed();
+        }
+        store.give(&mut self.server);
+        self.store = Some(store);
+    }
+
+    fn run_resumed(&mut self) {
+        for index in self.server.take_resumed() {
+            self.server.process(index);
+            self.read(index);
+        }
+    }
+
+    /// Writes what may leave.
+    fn flush(&mut self) {
+        let mut waiting = std::mem::take(&mut self.server.clients.flush);
+        for index in waiting.drain(..) {
+            self.write(index);
+            if self.server.after_flush(index) == AfterFlush::Close {
+                self.close(index);
+            }
+        }
+        // Keeps the allocation, unless writing has found more to flush.
+        if self.server.clients.flush.is_empty() {
+            self.server.clients.flush = waiting;
+        }
+    }
+
+    fn write(&mut self, index: usize) {
+        let Some(Some(socket)) = self.sockets.get_mut(index) else { return };
+        while socket.writable {
+            let ready = self.server.output(index);
+            if ready.is_empty() {
+                return;
+            }
+            match socket.write(ready) {
+                Ok(count) => {
+                    // A short write has filled the socket.
+                    socket.writable = count == ready.len();
+                    if self.server.sent(index, count) {
+                        self.again.push(index);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => socket.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(index),
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.swept_at = self.server.now();
+        self.server.sweep();
+        let rss = crate::process::rss_bytes();
+        self.server.observe_rss(rss);
+        for number in 0..self.listeners.len() {
+            self.accept(number);
+        }
+        for changed in std::mem::take(&mut self.server.state.changed) {
+            match changed {
+                Changed::LogLevel(level) => (self.set_level)(level),
+                Changed::TcpKeepalive => {
+                    let seconds = self.server.state.config.tcp_keepalive;
+                    self.sockets.iter().flatten().for_each(|socket| socket.tune(seconds));
+                }
+            }
+        }
+    }
+
+    fn on_opened(&mut self) -> Result<(), String> {
+        let Some(outcome) = self.opening.as_ref().and_then(Opening::poll) else { return Ok(()) };
+        self.opening = None;
+        let Opened { shard, disk, micros } = outcome?;
+        let fd = disk.wake_fd();
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd), DISK, Interest::READABLE)
+            .map_err(|error| format!("cannot watch the disk: {error}"))?;
+        self.server.state.identity.io_driver = disk.name();
+        let stats = shard.stats();
+        self.server.open(shard);
+        self.store = Some(StoreSide::new(disk, self.server.now()));
+        tracing::info!(
+            "Ready to accept connections on {} (folder {}, {} entries recovered, {} ms)",
+            self.listeners.addresses(),
+            self.server.state.config.dir.display(),
+            stats.index_entries,
+            micros / 1000,
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Keyspace events: which are published, and under which channel names.
+//!
+//! Owns: Redis' letters for classes of events.
+//! Never knows: subscribers.
+//! Invariant: what CONFIG SET accepts, CONFIG GET shows in Redis' canonical order.
+//! Source: <https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/>
+
+/// Publish under `__keyspace@<db>__:<key>`.
+pub const KEYSPACE: u32 = 1;
+/// Publish under `__keyevent@<db>__:<event>`.
+pub const KEYEVENT: u32 = 1 << 1;
+/// Commands that are not of one type: DEL, EXPIRE, RENAME.
+pub const GENERIC: u32 = 1 << 2;
+/// String commands.
+pub const STRING: u32 = 1 << 3;
+/// Hash commands.
+pub const HASH: u32 = 1 << 7;
+/// Keys that expired.
+pub const EXPIRED: u32 = 1 << 9;
+/// Keys that did not exist before.
+pub const NEW: u32 = 1 << 12;
+
+/// The classes that `A` stands for; all but `m` (misses) and `n` (new keys).
+const ALL: u32 = 0b1111_1111_1100 & !(1 << 11) | 1 << 13;
+
+/// Letters in the order in which Redis shows them.
+const LETTERS: [(char, u32); 14] = [
+    ('g', GENERIC),
+    ('$', STRING),
+    ('l', 1 << 4),
+    ('s', 1 << 5),
+    ('h', HASH),
+    ('z', 1 << 6),
+    ('x', EXPIRED),
+    ('e', 1 << 10),
+    ('t', 1 << 8),
+    ('d', 1 << 13),
+    ('n', NEW),
+    ('K', KEYSPACE),
+    ('E', KEYEVENT),
+    ('m', 1 << 11),
+];
+
+/// Reads classes of events.
+///
+/// # Errors
+/// A letter that is none.
+pub fn parse_classes(text: &str) -> Result<u32, String> {
+    let mut classes = 0;
+    for letter in text.chars() {
+        classes |= match LETTERS.iter().find(|(l, _)| *l == letter) {
+            Some((_, class)) => *class,
+            None if letter == 'A' => ALL,
+            None => return Err(format!("'{letter}' is not one of the letters KEg$lshzxetdnmA")),
+        };
+    }
+    Ok(classes)
+}
+
+/// Writes classes of events as Redis does.
+pub fn format_classes(classes: u32) -> String {
+    let mut text = String::new();
+    let mut rest = classes;
+    if classes & ALL == ALL {
+        text.push('A');
+        rest &= !ALL;
+    }
+    text.extend(LETTERS.iter().filter(|(_, class)| rest & class != 0).map(|(letter, _)| letter));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_read_back_in_canonical_order() {
+        for (given, shown) in [("", ""), ("xgE", "gxE"), ("AKE", "AKE"), ("g$lshzxetdKE", "AKE")] {
+            assert_eq!(parse_classes(given).map(format_classes), Ok(shown.to_owned()));
+        }
+        assert!(parse_classes("Q").is_err());
+    }
+}

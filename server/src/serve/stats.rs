@@ -1,0 +1,96 @@
+//! What the server has done, for INFO.
+//!
+//! Owns: plain counters.
+//! Never knows: how they are shown.
+//! Invariant: counters only rise until CONFIG RESETSTAT.
+
+use crate::command;
+
+/// Counters of one command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommandStats {
+    /// Times it ran.
+    pub calls: u64,
+    /// Time it took, in microseconds; only measured for commands that are not fast.
+    pub usec: u64,
+    /// Times it was refused before it ran.
+    pub rejected: u64,
+    /// Times it answered an error.
+    pub failed: u64,
+}
+
+/// Counters of the server.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections refused because of maxclients or protected mode.
+    pub rejected_connections: u64,
+    /// Commands run.
+    pub commands: u64,
+    /// Bytes received.
+    pub input_bytes: u64,
+    /// Bytes sent.
+    pub output_bytes: u64,
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Errors answered.
+    pub errors: u64,
+    /// Clients closed because their output was not read.
+    pub output_limit_disconnections: u64,
+    /// Clients closed because of their input.
+    pub protocol_errors: u64,
+    /// Clients closed because they were idle or half open.
+    pub timeouts: u64,
+    /// Wrong passwords.
+    pub auth_failures: u64,
+    /// Commands that waited for a value to be loaded.
+    pub cold_commands: u64,
+    /// Commands that waited for room in the log.
+    pub room_waits: u64,
+    /// By position in the command table.
+    pub by_command: Vec<CommandStats>,
+    /// Errors by code, as INFO errorstats shows.
+    pub by_error: std::collections::BTreeMap<String, u64>,
+}
+
+/// Most error codes counted apart; clients can make up codes only through scripts.
+const ERROR_CODES_MAX: usize = 128;
+
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            connections: 0,
+            rejected_connections: 0,
+            commands: 0,
+            input_bytes: 0,
+            output_bytes: 0,
+            hits: 0,
+            misses: 0,
+            errors: 0,
+            output_limit_disconnections: 0,
+            protocol_errors: 0,
+            timeouts: 0,
+            auth_failures: 0,
+            cold_commands: 0,
+            room_waits: 0,
+            by_command: vec![CommandStats::default(); command::count()],
+            by_error: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+impl Stats {
+    /// Counts an error with this text.
+    pub fn error(&mut self, text: &str) {
+        self.errors += 1;
+        let code = text.split(' ').next().unwrap_or("ERR");
+        if let Some(count) = self.by_error.get_mut(code) {
+            *count += 1;
+        } else if self.by_error.len() < ERROR_CODES_MAX {
+            self.by_error.insert(code.to_owned(), 1);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! How values of each type are laid out within one record.
+//!
+//! Owns: the type tags and the encodings of values.
+//! Never knows: keys, commands, the store.
+//! Invariant: decoding checks every length and never panics; tags and encodings are on disk and
+//! never change their meaning.
+
+pub mod hash;
+
+/// Type of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Bytes.
+    String,
+    /// Fields and values.
+    Hash,
+}
+
+impl Kind {
+    /// The tag that the store keeps beside the value.
+    pub const fn tag(self) -> u8 {
+        match self {
+            Kind::String => 0,
+            Kind::Hash => 1,
+        }
+    }
+
+    /// The type that `tag` stands for.
+    pub fn of_tag(tag: u8) -> Option<Kind> {
+        match tag {
+            0 => Some(Kind::String),
+            1 => Some(Kind::Hash),
+            _ => None,
+        }
+    }
+
+    /// Name as TYPE shows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::Hash => "hash",
+        }
+    }
+}
