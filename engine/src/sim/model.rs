@@ -345,7 +345,9 @@ fn add_grace(state: &mut State) {
         }
     }
     // The clock may have been set back.
-    state.values_mut().for_each(|live| live.gone = false);
+    for live in state.values_mut() {
+        live.gone = false;
+    }
 }
 
 /// Rounds up, as the index does.

@@ -118,12 +118,13 @@ fn main() -> ExitCode {
         let program = Program::draw(seed, profile);
         let first = attempt(&program);
         let outcome = match first {
-            Ok(outcome) if arguments.seed.is_some() => {
-                attempt(&program).and_then(|again| match again.trace == outcome.trace {
-                    true => Ok(outcome),
-                    false => Err("the same seed gave two traces".to_owned()),
-                })
-            }
+            Ok(outcome) if arguments.seed.is_some() => attempt(&program).and_then(|again| {
+                if again.trace == outcome.trace {
+                    Ok(outcome)
+                } else {
+                    Err("the same seed gave two traces".to_owned())
+                }
+            }),
             other => other,
         };
         match outcome {
