@@ -223,8 +223,11 @@ impl Parser {
 /// Reads `<integer>\r\n` at `start`. `Ok(None)`: not all there yet. The number is `None` when the
 /// line is not a number; the second value is the position after the line.
 fn number_line(input: &[u8], start: usize) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
-    // No number that is accepted has more than 20 characters; longer lines are refused at once.
     let rest = input.get(start..).unwrap_or_default();
+    if let Some((number, length)) = short_number(rest) {
+        return Ok(Some((Some(number), start + length)));
+    }
+    // No number that is accepted has more than 20 characters; longer lines are refused at once.
     let window = &rest[..rest.len().min(22)];
     let Some(length) = window.iter().position(|byte| *byte == b'\r') else {
         return if window.len() < 22 { Ok(None) } else { Ok(Some((None, start))) };
@@ -234,4 +237,21 @@ fn number_line(input: &[u8], start: usize) -> Result<Option<(Option<i64>, usize)
         Some(b'\n') => Ok(Some((super::parse_i64(&rest[..length]), start + length + 2))),
         Some(_) => Err(ProtocolError::MissingTerminator),
     }
+}
+
+/// Nearly every number of a request: one to eight digits, all there. Its value and the length of
+/// its line. Anything else is left to the careful way.
+fn short_number(rest: &[u8]) -> Option<(i64, usize)> {
+    let mut number: i64 = 0;
+    for (length, byte) in rest.iter().take(9).enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
+            continue;
+        }
+        let canonical = length == 1 || length > 1 && rest[0] != b'0';
+        let ends = *byte == b'\r' && rest.get(length + 1) == Some(&b'\n');
+        return (canonical && ends).then_some((number, length + 2));
+    }
+    None
 }
