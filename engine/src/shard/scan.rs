@@ -137,7 +137,7 @@ impl Shard {
         let Some(entry) = self.still_there(place) else {
             // Compaction moved it, or it changed: look again, so that it is not missed.
             let again = self.space(place.namespace).and_then(|s| s.index.get(place.identity));
-            if let Some(entry) = again {
+            if let Some(entry) = again.filter(|_| !planted!(ScanLosesMoved)) {
                 self.collect_entry(read.scan, place.namespace, place.identity, &entry, HEAD_BYTES);
             }
             self.give_back(result);

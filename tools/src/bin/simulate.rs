@@ -36,6 +36,9 @@ struct Arguments {
     /// Do not shorten failing programs.
     #[arg(long)]
     no_shrink: bool,
+    /// Plant every known bug in turn, and say which seed finds it.
+    #[arg(long)]
+    planted: bool,
     /// Print what the engine logs. The shortest failing program is run last.
     #[arg(long)]
     log: bool,
