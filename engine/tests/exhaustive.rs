@@ -33,7 +33,13 @@ fn alphabet() -> Vec<Action> {
 }
 
 /// A program of these actions that crashes after `completions`, then once more in its recovery.
-fn program(actions: &[Action], apart: bool, completions: u8, crash: Crash, cut: Option<u8>) -> Program {
+fn program(
+    actions: &[Action],
+    apart: bool,
+    completions: u8,
+    crash: Crash,
+    cut: Option<u8>,
+) -> Program {
     let mut ops = vec![Op::Settle];
     for action in actions {
         ops.push(Op::Do(action.clone()));

@@ -84,16 +84,14 @@ impl Source {
     /// The rows, from the footer or else from a scan.
     pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
         if let Some(trailer) = self.trailer {
-            match footer_rows(disk, root, &trailer) {
-                Some(rows) => return Cursor::new(self.segment, rows, Scanned::default()),
-                None => {
-                    // Perhaps only cut off while it was written: what counts is the batches.
-                    tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
-                    let end = Some(trailer.data_end);
-                    let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
-                    self.adopt(scanned);
-                }
+            if let Some(rows) = footer_rows(disk, root, &trailer) {
+                return Cursor::new(self.segment, rows, Scanned::default());
             }
+            // Perhaps only cut off while it was written: what counts is the batches.
+            tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
+            let end = Some(trailer.data_end);
+            let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
+            self.adopt(scanned);
         }
         let scanned = self.scanned.as_mut()?;
         let named = Scanned {

@@ -162,7 +162,8 @@ impl Shard {
     fn begin_checkpoint(&mut self) {
         let number = self.root.newest.number + 1;
         let file = FileId::Checkpoint((number % FILES) as u8);
-        let start_seq = BatchSeq(self.log.unapplied_seq().0 - u64::from(!planted!(CheckpointTooFar)));
+        let start_seq =
+            BatchSeq(self.log.unapplied_seq().0 - u64::from(!planted!(CheckpointTooFar)));
         let reference = CheckpointRef { number, start_seq, pages: 0, wall: self.now };
         let job = &mut self.checkpointing;
         job.wanted = false;
