@@ -4,6 +4,7 @@
 //! Never knows: what a setting means.
 //! Invariant: flags win over the file, whatever their order.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command};
@@ -57,9 +58,7 @@ fn command() -> Command {
             .long(key.name)
             .help(key.help)
             .value_name("VALUE")
-            .num_args(1..)
             .action(ArgAction::Append)
-            .allow_hyphen_values(key.takes_hyphens())
     });
     Command::new("emberlog")
         .version(EMBERLOG_VERSION)
@@ -73,15 +72,37 @@ fn command() -> Command {
         .args(flags)
 }
 
+/// Joins each flag with the values that follow it, as in redis.conf: `--bind 127.0.0.1 -::1`
+/// becomes `--bind=127.0.0.1 -::1`.
+fn joined(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut in_flag = false;
+    let mut values = 0;
+    for argument in arguments {
+        let is_flag = argument.as_encoded_bytes().starts_with(b"--");
+        match joined.last_mut() {
+            Some(flag) if in_flag && !is_flag => {
+                flag.push(if values == 0 { "=" } else { " " });
+                flag.push(argument);
+                values += 1;
+            }
+            _ => {
+                in_flag = is_flag;
+                values = 0;
+                joined.push(argument);
+            }
+        }
+    }
+    joined
+}
+
 /// Reads the command line, program name first.
 ///
 /// # Errors
 /// See [`ArgumentError`].
-pub fn parse(
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
-) -> Result<Arguments, ArgumentError> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, ArgumentError> {
     let matches = command()
-        .try_get_matches_from(arguments)
+        .try_get_matches_from(joined(arguments))
         .map_err(|error| ArgumentError::Usage(Box::new(error)))?;
     let mut config = Config::default();
     let file = matches.get_one::<PathBuf>("file").cloned();
@@ -122,6 +143,10 @@ mod tests {
         let config = parse_line("--bind 127.0.0.1 -::1 --maxmemory 256mb").unwrap().config;
         assert_eq!(config.bind, ["127.0.0.1", "-::1"]);
         assert_eq!(config.maxmemory, 256 << 20);
+        let line =
+            "--slowlog-log-slower-than -1 --bind=::1 --client-output-buffer-limit normal 0 0 0";
+        let config = parse_line(line).unwrap().config;
+        assert_eq!((config.slowlog_log_slower_than, config.bind.len()), (-1, 1));
     }
 
     #[test]

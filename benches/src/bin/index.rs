@@ -4,7 +4,6 @@
 //! and reports the process's resident memory before and after, so allocator overhead and
 //! half-finished growth are in it.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::cast_precision_loss, reason = "results are printed with three digits")]
 
 use std::collections::BTreeMap;

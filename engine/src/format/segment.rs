@@ -10,7 +10,7 @@ use super::DecodeError;
 use super::bytes::{Fields, Writer, check_crc, seal_crc};
 use super::record::Kind;
 use super::{FORMAT_VERSION, record};
-use crate::units::{BatchSeq, Incarnation, Lsn, Namespace, SegmentId, UnixMillis};
+use crate::units::{BatchSeq, Incarnation, Lsn, Namespace, RECORD_ALIGN, SegmentId, UnixMillis};
 
 /// Bytes reserved for the header; the first batch starts here.
 pub const HEADER_BYTES: u32 = 4096;
@@ -269,7 +269,12 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
     };
     let name_len = rest.u32(36)? as usize;
     let name = rest.slice(RECORD_ROW_BYTES, name_len)?;
-    let row = RecordRow { offset: rest.u32(8)?, head, name };
+    let expected = if kind == Kind::Touch { head.value_len as usize } else { head.key_len.into() };
+    let offset = rest.u32(8)?;
+    if name_len != expected || !(offset as usize).is_multiple_of(RECORD_ALIGN) {
+        return Err(DecodeError::Field("footer row"));
+    }
+    let row = RecordRow { offset, head, name };
     Ok((Row::Record(row), at + RECORD_ROW_BYTES + name_len))
 }
 

@@ -64,7 +64,17 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
     let end = subject.sealed_end.map_or(bytes.len(), |end| (end as usize).min(bytes.len()));
     while at + batch::HEADER_BYTES <= end {
         let Some(head) = valid_head(bytes, at, subject, found.seq_max) else {
-            let Some((next, head)) = next_head(bytes, at, subject, found.seq_max) else { break };
+            let Some((next, head)) = next_head(bytes, at, subject, found.seq_max) else {
+                // The padding of the last batch is zeros.
+                if subject.sealed_end.is_some() && bytes[at..end].iter().any(|byte| *byte != 0) {
+                    // R5: the last batch of a sealed segment.
+                    damaged(subject, at, "the last batch header is damaged", &mut found);
+                    let place = (at, found.seq_max.next(), found.wall_max);
+                    salvage(&bytes[..end], at + batch::HEADER_BYTES, seed, place, &mut found);
+                    found.data_end = end as u32;
+                }
+                break;
+            };
             // R4: the header of a durable batch is damaged; its records may not be.
             damaged(subject, at, "a batch header is damaged", &mut found);
             let seq = BatchSeq(head.seq.0 - 1);

@@ -15,7 +15,7 @@ use crate::format::superblock::Superblock;
 use crate::io::FileId;
 use crate::log::{Segment, SegmentState, SegmentTable};
 use crate::space::Space;
-use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId, UnixMillis};
+use crate::units::{BatchSeq, Incarnation, Location, Lsn, SegmentId, UnixMillis};
 
 /// One segment file.
 pub(super) struct Source {
@@ -114,6 +114,13 @@ pub(super) fn discover(
     let mut sources = Vec::new();
     for (done, (file, bytes)) in files.iter().enumerate() {
         let FileId::Segment(segment) = *file else { continue };
+        if u64::from(segment.0) * u64::from(root.segment_bytes) >= 16 << Location::BITS {
+            tracing::error!(
+                segment = segment.0,
+                "a segment file beyond 1 TiB is not ours; ignored"
+            );
+            continue;
+        }
         if *bytes < u64::from(root.segment_bytes) {
             if !was_used(disk, *file, *bytes) {
                 // A crash while it was being created; on a full disk there is no room to go on.

@@ -478,7 +478,7 @@ impl Shard {
                     seed: copy.seed,
                     skip: 0,
                 };
-                self.lose(&place, entry, damaged.err());
+                self.lose(&place, damaged.err());
                 return true;
             }
         };
@@ -532,7 +532,11 @@ impl Shard {
         assert_eq!(segment.state, SegmentState::Sealed);
         if segment.live_bytes != 0 {
             let live = segment.live_bytes;
-            tracing::error!(segment = victim.0, live, "a footer does not name all live records");
+            tracing::error!(
+                segment = victim.0,
+                live,
+                "records in a segment are damaged; it is left alone until the next start"
+            );
             self.log.segments.set_damaged(victim);
             return;
         }

@@ -68,8 +68,11 @@ impl Shard {
             Pending::Footer(segment) => self.on_footer_written(segment, result),
             Pending::Header(segment) => self.on_header_written(segment, result),
             Pending::Allocate(segment) => self.on_allocated(segment, &result),
-            Pending::Load(read) => self.on_load_read(read, result),
-            Pending::Scan(read) => self.on_scan_read(&read, result),
+            Pending::Load(read) => self.on_load_read(&read, result),
+            Pending::Scan(read) => {
+                self.on_scan_read(&read, result);
+                self.next_reads();
+            }
             Pending::Compaction(step) => self.on_compaction_step(&step, result),
             Pending::Checkpoint(step) => self.on_checkpoint_step(step, result),
         }

@@ -1,9 +1,12 @@
 //! The cold half of the GET path: one device read, decode, admit to the hot set.
 
+use std::collections::VecDeque;
+
 use hashbrown::HashMap;
 
 use super::drive::Pending;
 use super::read::Owner;
+use super::scan::ScanRead;
 use super::{Event, Shard, Ticket};
 use crate::format::bytes::Seed;
 use crate::format::record;
@@ -25,11 +28,22 @@ pub enum LoadError {
     Io,
 }
 
-/// A read of one record, and who waits for it.
+/// A read of one record for those who wait for it.
 pub(super) struct LoadRead {
     pub(super) place: RecordPlace,
-    waiters: Vec<Ticket>,
 }
+
+/// A read of a record that has to wait for its turn.
+pub(super) struct Deferred {
+    pub(super) namespace: Namespace,
+    pub(super) identity: Identity,
+    pub(super) location: Location,
+    /// The scan that wants the key, and how many bytes of the record it needs; none for a load.
+    pub(super) scan: Option<(u64, usize)>,
+}
+
+/// Reads of records in flight at most: deep enough for any device, 8 MiB of small buffers.
+const READS_MAX: usize = 512;
 
 /// Where and under which use of its segment a record was found in the index.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +68,10 @@ struct Pin {
 /// Reads under way by location, and pins by ticket.
 #[derive(Default)]
 pub(super) struct Loads {
+    /// Who waits for which record, whether its read is in flight or deferred.
     reads: HashMap<Location, Vec<Ticket>, crate::key::WordHash>,
+    in_flight: usize,
+    deferred: VecDeque<Deferred>,
     pins: HashMap<Ticket, Vec<Pin>, crate::key::WordHash>,
 }
 
@@ -96,11 +113,58 @@ impl Shard {
             waiters.push(ticket);
             return;
         }
-        self.loads.reads.insert(entry.location, Vec::new());
-        self.counters.cold_gets += 1;
-        let (place, request) = self.read_request(ns, identity, entry, usize::MAX);
-        let read = LoadRead { place, waiters: vec![ticket] };
-        self.start(Pending::Load(read), request);
+        self.loads.reads.insert(entry.location, vec![ticket]);
+        let read = Deferred { namespace: ns, identity, location: entry.location, scan: None };
+        self.read_or_defer(read);
+    }
+
+    /// Starts a read of a record, or queues it when enough are in flight: each holds a buffer, and
+    /// one command may ask for a million.
+    pub(super) fn read_or_defer(&mut self, read: Deferred) {
+        if self.loads.in_flight >= READS_MAX {
+            self.loads.deferred.push_back(read);
+            return;
+        }
+        let space = self.space(read.namespace);
+        let entry = space.and_then(|space| space.entry_at(read.identity, read.location));
+        match (entry, read.scan) {
+            (Some(entry), None) => {
+                self.counters.cold_gets += 1;
+                let (place, request) =
+                    self.read_request(read.namespace, read.identity, &entry, usize::MAX);
+                self.loads.in_flight += 1;
+                self.start(Pending::Load(LoadRead { place }), request);
+            }
+            (Some(entry), Some((scan, bytes))) => {
+                let (place, request) =
+                    self.read_request(read.namespace, read.identity, &entry, bytes);
+                let bytes = match &request {
+                    IoRequest::Read { bytes, .. } => *bytes,
+                    _ => 0,
+                };
+                self.loads.in_flight += 1;
+                self.start(Pending::Scan(ScanRead { scan, place, bytes }), request);
+            }
+            // Moved or gone since it was queued: the caller looks again.
+            (None, None) => self.answer_waiters(read.location, Ok(())),
+            (None, Some((scan, _))) => self.scan_again(scan, read.namespace, read.identity),
+        }
+    }
+
+    /// A read has come back: the next ones may start.
+    pub(super) fn next_reads(&mut self) {
+        self.loads.in_flight -= 1;
+        while self.loads.in_flight < READS_MAX
+            && let Some(read) = self.loads.deferred.pop_front()
+        {
+            self.read_or_defer(read);
+        }
+    }
+
+    fn answer_waiters(&mut self, location: Location, outcome: Result<(), LoadError>) {
+        for ticket in self.loads.reads.remove(&location).unwrap_or_default() {
+            self.events.push_back(Event::Loaded { ticket, outcome });
+        }
     }
 
     /// The one read that brings at least the first `bytes_max` bytes of an entry's record.
@@ -142,9 +206,8 @@ impl Shard {
         self.space(place.namespace)?.entry_at(place.identity, place.location)
     }
 
-    pub(super) fn on_load_read(&mut self, read: LoadRead, result: IoResult) {
-        let mut tickets = read.waiters;
-        tickets.extend(self.loads.reads.remove(&read.place.location).unwrap_or_default());
+    pub(super) fn on_load_read(&mut self, read: &LoadRead, result: IoResult) {
+        let tickets = self.loads.reads.remove(&read.place.location).unwrap_or_default();
         let outcome = match (self.still_there(&read.place), &result.outcome, &result.buffer) {
             // Moved, overwritten or gone meanwhile: the caller looks again.
             (None, _, _) => Ok(()),
@@ -163,6 +226,7 @@ impl Shard {
         for ticket in tickets {
             self.events.push_back(Event::Loaded { ticket, outcome });
         }
+        self.next_reads();
     }
 
     /// Decodes a record that was read for an entry and admits it to the hot set, pinned.
@@ -177,7 +241,7 @@ impl Shard {
             Ok(record) if record.value_ok => record,
             damaged => {
                 let cause = damaged.err();
-                self.lose(place, entry, cause);
+                self.lose(place, cause);
                 return Err(LoadError::Corrupt);
             }
         };
@@ -212,17 +276,14 @@ impl Shard {
 
     /// Marks an entry whose record is damaged: reads say so until the key is written again, and no
     /// older version is uncovered.
-    pub(super) fn lose(
-        &mut self,
-        place: &RecordPlace,
-        entry: &Entry,
-        cause: Option<crate::format::DecodeError>,
-    ) {
+    pub(super) fn lose(&mut self, place: &RecordPlace, cause: Option<crate::format::DecodeError>) {
         let (segment, offset) = place.location.split(self.root.segment_bytes);
         let cause = cause.map_or("checksum mismatch in the value".to_owned(), |c| c.to_string());
         tracing::error!(segment = segment.0, offset, cause, "a record is damaged; its key is lost");
         self.counters.corrupt_records += 1;
-        self.bury(entry);
+        // The record's bytes stay counted as live, so that its segment outlasts the mark, which is in
+        // RAM until a checkpoint has it.
+        self.checkpointing.want();
         let lost = |entry: &mut Entry| entry.location = LOST;
         self.space_mut(place.namespace).update_at(place.identity, place.location, lost);
     }

@@ -21,6 +21,7 @@ impl Shard {
     pub fn tick(&mut self, now: UnixMillis) {
         let now = self.advance(now);
         self.expire_due(now);
+        self.expire_side(now);
         self.sweep_slice(now);
         self.confirm(now);
         self.maintain();
@@ -90,6 +91,21 @@ impl Shard {
             } else if let Some(at) = exact {
                 // Touched since it was scheduled.
                 self.schedule(namespace, identity, Some(at));
+            } else if let Due::At(seconds) = entry.expiry.due(now) {
+                // Its milliseconds have left RAM with its value: the end of the second, then.
+                self.schedule(namespace, identity, Some(UnixMillis(seconds * 1000)));
+            }
+        }
+    }
+
+    /// Removes expired keys of the side tables: a handful, so they are all looked at.
+    fn expire_side(&mut self, now: UnixMillis) {
+        for number in 0..self.spaces.len() {
+            let side = self.spaces[number].side.values();
+            let past = side.filter(|side| side.entry.expiry.surely_passed(now));
+            let past: Vec<_> = past.map(|side| (side.identity, side.entry.location)).collect();
+            for (identity, location) in past {
+                self.expire_entry(Namespace(number as u16), identity, location, None);
             }
         }
     }

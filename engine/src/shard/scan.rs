@@ -6,13 +6,12 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::drive::Pending;
-use super::load::RecordPlace;
+use super::load::{Deferred, RecordPlace};
 use super::{Event, Shard, Ticket};
 use crate::format::DecodeError;
 use crate::format::record;
 use crate::index::{Entry, Identity};
-use crate::io::{IoRequest, IoResult};
+use crate::io::IoResult;
 use crate::space::LOST;
 use crate::units::{Lsn, Namespace, UnixMillis};
 
@@ -42,10 +41,10 @@ struct Scan {
 
 /// A read of one record's head for a scan.
 pub(super) struct ScanRead {
-    scan: u64,
-    place: RecordPlace,
+    pub(super) scan: u64,
+    pub(super) place: RecordPlace,
     /// Length of the read; the buffer may be longer, with old bytes in it.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// Scans under way.
@@ -124,24 +123,25 @@ impl Shard {
             return;
         }
         scan.outstanding += 1;
-        let (place, request) = self.read_request(namespace, identity, entry, bytes);
-        let bytes = match &request {
-            IoRequest::Read { bytes, .. } => *bytes,
-            _ => 0,
-        };
-        self.start(Pending::Scan(ScanRead { scan: id, place, bytes }), request);
+        let location = entry.location;
+        self.read_or_defer(Deferred { namespace, identity, location, scan: Some((id, bytes)) });
+    }
+
+    /// An entry is not where it was when its read was queued or started: compaction moved it, or it
+    /// changed. Looked up again, so that it is not missed.
+    pub(super) fn scan_again(&mut self, id: u64, namespace: Namespace, identity: Identity) {
+        let again = self.space(namespace).and_then(|space| space.index.get(identity));
+        if let Some(entry) = again.filter(|_| !planted!(ScanLosesMoved)) {
+            self.collect_entry(id, namespace, identity, &entry, HEAD_BYTES);
+        }
+        self.settle_scan(id, None);
     }
 
     pub(super) fn on_scan_read(&mut self, read: &ScanRead, result: IoResult) {
         let place = &read.place;
         let Some(entry) = self.still_there(place) else {
-            // Compaction moved it, or it changed: look again, so that it is not missed.
-            let again = self.space(place.namespace).and_then(|s| s.index.get(place.identity));
-            if let Some(entry) = again.filter(|_| !planted!(ScanLosesMoved)) {
-                self.collect_entry(read.scan, place.namespace, place.identity, &entry, HEAD_BYTES);
-            }
             self.give_back(result);
-            self.settle_scan(read.scan, None);
+            self.scan_again(read.scan, place.namespace, place.identity);
             return;
         };
         let (Ok(_), Some(buffer)) = (&result.outcome, &result.buffer) else {
@@ -169,7 +169,7 @@ impl Shard {
                 None
             }
             Err(cause) => {
-                self.lose(place, &entry, Some(cause));
+                self.lose(place, Some(cause));
                 Some(Err(()))
             }
         };

@@ -8,6 +8,7 @@ use super::connection::check_name;
 use super::parse::{error, integer, is};
 use super::table::flag::{ADMIN, DANGEROUS, LOADING, NOSCRIPT, STALE};
 use super::{Command, Context, Group, Outcome, Stop, text};
+use crate::connection::Connection;
 use crate::resp::{Args, Proto};
 use crate::serve::client::{ClientKey, Closing, ReplyMode, Session};
 use crate::serve::state::Pause;
@@ -51,7 +52,7 @@ static SUBCOMMANDS: &[Command] = &[
     sub("setname", 3, "2.6.9", "Names the connection.", setname),
     sub("setinfo", 4, "7.2.0", "Names the library of the client.", setinfo),
     sub("info", 2, "6.2.0", "Describes the connection.", |cx, _| {
-        let line = line(cx.session, cx) + "\n";
+        let line = line(cx.session, None, cx) + "\n";
         cx.reply.text(&line);
         Ok(())
     }),
@@ -139,8 +140,8 @@ fn class(session: &Session) -> &'static str {
     if session.subscriptions() > 0 { "pubsub" } else { "normal" }
 }
 
-/// One line of CLIENT LIST.
-fn line(session: &Session, cx: &Context<'_>) -> String {
+/// One line of CLIENT LIST. The connection of the running client is at work and not shown.
+fn line(session: &Session, connection: Option<&Connection>, cx: &Context<'_>) -> String {
     let seconds = |since: emberlog_engine::UnixMillis| cx.now.since(since) / 1000;
     let mut flags = String::new();
     for (set, letter) in [
@@ -161,10 +162,16 @@ fn line(session: &Session, cx: &Context<'_>) -> String {
     }
     let transaction = &session.transaction;
     let multi = if transaction.open { transaction.queue.len().to_string() } else { "-1".into() };
+    let buffers = connection.map_or((0, 0, 0), |connection| {
+        let (input, output) = (&connection.input, &connection.output);
+        (input.len(), input.capacity() - input.len(), output.pending())
+    });
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} \
-         ssub=0 multi={multi} watch={} user=default cmd={} resp={} lib-name={} lib-ver={}",
+         ssub=0 multi={multi} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} obl=0 oll=0 \
+         omem={} tot-mem={} events=r cmd={}{}{} user=default redir=-1 resp={} lib-name={} \
+         lib-ver={}",
         session.key.id,
         session.peer.addr,
         session.peer.laddr,
@@ -176,6 +183,13 @@ fn line(session: &Session, cx: &Context<'_>) -> String {
         session.channels.len(),
         session.patterns.len(),
         transaction.watched.len(),
+        buffers.0,
+        buffers.1,
+        transaction.queue_bytes,
+        buffers.2,
+        buffers.0 + buffers.1 + buffers.2 + transaction.queue_bytes,
+        session.last_container,
+        if session.last_container.is_empty() { "" } else { "|" },
         session.last_command,
         if session.proto == Proto::Resp3 { 3 } else { 2 },
         text(&session.lib_name),
@@ -256,12 +270,13 @@ fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         }
         Some(_) => return Err(text::SYNTAX),
     }
-    let mut sessions: Vec<&Session> = cx.clients.others().map(|client| &client.session).collect();
-    sessions.push(&*cx.session);
-    sessions.sort_unstable_by_key(|session| session.key.id);
+    let mut all: Vec<(&Session, Option<&Connection>)> =
+        cx.clients.others().map(|c| (&c.session, Some(&c.connection))).collect();
+    all.push((&*cx.session, None));
+    all.sort_unstable_by_key(|(session, _)| session.key.id);
     let mut lines = String::new();
-    for session in sessions.into_iter().filter(|session| filter.matches(session, cx)) {
-        lines.push_str(&line(session, cx));
+    for (session, connection) in all.into_iter().filter(|(s, _)| filter.matches(s, cx)) {
+        lines.push_str(&line(session, connection, cx));
         lines.push('\n');
     }
     cx.reply.text(&lines);

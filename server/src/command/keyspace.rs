@@ -35,6 +35,7 @@ pub(super) static COMMANDS: &[Command] = &[
         .flags(READONLY | FAST)
         .keys(Keys::ONE),
     entry("object", -2, "2.2.3", "About the representation of a value.", super::container)
+        .keys(Keys::None)
         .subcommands(OBJECT),
     Command::new("dbsize", 1, Group::Server, "1.0.0", "Returns the number of keys.", dbsize)
         .flags(READONLY | FAST),

@@ -88,6 +88,8 @@ pub struct Resolved {
     pub id: usize,
     /// The command or subcommand.
     pub command: &'static Command,
+    /// Name of the command that it is a subcommand of, empty if it is none.
+    pub container: &'static str,
 }
 
 /// Finds the command of a request and checks the number of its arguments.
@@ -98,22 +100,22 @@ pub fn resolve(args: Args<'_>) -> Result<Resolved, Stop> {
     let Some((id, mut command)) = args.get(0).and_then(find) else {
         return Err(unknown(args));
     };
-    let mut container = None;
+    let mut container = "";
     if let (false, Some(name)) = (command.subcommands.is_empty(), args.get(1)) {
         let sub =
             command.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name));
         let Some(sub) = sub else { return Err(unknown_subcommand(command, name)) };
-        container = Some(command.name);
+        container = command.name;
         command = sub;
     }
     if !command.accepts(args.len()) {
-        let (container, bar) = container.map_or(("", ""), |name| (name, "|"));
+        let bar = if container.is_empty() { "" } else { "|" };
         return Err(Stop::Error(Cow::Owned(format!(
             "ERR wrong number of arguments for '{container}{bar}{}' command",
             command.name
         ))));
     }
-    Ok(Resolved { id, command })
+    Ok(Resolved { id, command, container })
 }
 
 /// Longest part of a request that an error quotes.

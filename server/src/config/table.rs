@@ -24,11 +24,6 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether its value may begin with a hyphen, as optional addresses and -1 do.
-    pub fn takes_hyphens(&self) -> bool {
-        matches!(self.name, "bind" | "slowlog-log-slower-than")
-    }
-
     /// The value in `config`, as CONFIG GET answers.
     pub fn show(&self, config: &Config) -> String {
         (self.show)(config)
@@ -136,8 +131,8 @@ static KEYS: &[Key] = &[
     key!("segment-size", false, "Advanced: bytes of one segment file of a new store, 0 to fit disk-limit [0]",
         |c, v| parse_bytes(v).and_then(|n| match u32::try_from(n) {
             Ok(0) => { c.segment_size = 0; Ok(()) }
-            Ok(n) if n.is_power_of_two() && (16 << 10..=1 << 30).contains(&n) => { c.segment_size = n; Ok(()) }
-            _ => Err(format!("'{v}' is not a power of two from 16kb to 1gb")) }),
+            Ok(n) if n.is_power_of_two() && (16 << 10..=64 << 20).contains(&n) => { c.segment_size = n; Ok(()) }
+            _ => Err(format!("'{v}' is not a power of two from 16kb to 64mb")) }),
         |c| c.segment_size.to_string()),
     key!("io-driver", false, "How the disk is driven: auto, uring or threads [auto]",
         |c, v| parse_driver(v).map(|d| c.io_driver = d), |c| format_driver(c.io_driver)),

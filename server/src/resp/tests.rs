@@ -54,6 +54,7 @@ fn the_same_commands_wherever_the_bytes_are_split() {
 
 #[test]
 fn random_bytes_give_the_same_outcome_wherever_they_are_split() {
+    #[expect(clippy::needless_pass_by_value, reason = "quickcheck hands values over")]
     fn property(pieces: Vec<u8>, cut: usize) -> bool {
         const ALPHABET: &[&[u8]] =
             &[b"*", b"$", b"\r\n", b"1", b"2", b"-1", b"PING", b"\"", b" ", b"\n", b"0", b"x"];
@@ -136,12 +137,12 @@ fn errors_cannot_forge_a_reply() {
 
 #[test]
 fn shapes_of_both_versions() {
+    type Shape = fn(&mut Reply<'_>);
     let write = |proto, f: &dyn Fn(&mut Reply<'_>)| {
         let mut out = Vec::new();
         f(&mut Reply::new(&mut out, proto));
         String::from_utf8(out).unwrap()
     };
-    type Shape = fn(&mut Reply<'_>);
     let cases: &[(Shape, &str, &str)] = &[
         (|r| r.null(), "$-1\r\n", "_\r\n"),
         (|r| r.null_array(), "*-1\r\n", "_\r\n"),

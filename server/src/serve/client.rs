@@ -170,6 +170,8 @@ pub struct Session {
     pub monitor: bool,
     /// Name of its last command.
     pub last_command: &'static str,
+    /// Name of the command that contains it, empty if none does.
+    pub last_container: &'static str,
     /// When it connected.
     pub created_at: UnixMillis,
     /// When it last sent a command.
@@ -209,6 +211,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             monitor: false,
             last_command: "NULL",
+            last_container: "",
             created_at: now,
             active_at: now,
             transaction: Transaction::default(),

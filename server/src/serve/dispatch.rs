@@ -219,6 +219,7 @@ fn call(
 ) -> Result<(), Stop> {
     let command = resolved.command;
     cx.session.last_command = command.name;
+    cx.session.last_container = resolved.container;
     let started = if command.flags.has(flag::TIMED) { clock_us() } else { 0 };
     if command.keys.may_be_many() {
         all_resident(cx, command.keys.of(args))?;

@@ -169,7 +169,9 @@ mod tests {
 
     fn build(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
         let mut builder = Builder::with_capacity(0);
-        pairs.iter().for_each(|(field, value)| builder.push(field, value));
+        for (field, value) in pairs {
+            builder.push(field, value);
+        }
         builder.finish()
     }
 

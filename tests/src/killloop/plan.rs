@@ -2,7 +2,7 @@
 //!
 //! Owns: the mix of operations. Must never know: sockets, other writers.
 //! Invariant: an operation whose outcome depends on a key being alive is only planned when the key cannot end within
-//! the next [`CERTAIN`] milliseconds, so every reply can be predicted.
+//! the next `CERTAIN` milliseconds, so every reply can be predicted.
 
 use super::judge::field_name;
 use super::model::{Class, Content, Expiry, Key, Millis, State, Writer, quantum};

@@ -7,8 +7,6 @@
 //! all of them alike; the tables give the median of the rounds, and the best round: what the disk
 //! does when nothing else disturbs.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-
 mod meter;
 mod reads;
 #[cfg(feature = "tokio-uring")]
