@@ -8,6 +8,20 @@
 //! calls and clocks. A SET and a GET are followed station by station in `shard/mod.rs` and in
 //! ARCHITECTURE.md.
 
+/// Whether a bug was planted here on purpose (`sim::sabotage`): never, outside simulations.
+macro_rules! planted {
+    ($sabotage:ident) => {{
+        #[cfg(feature = "sim")]
+        {
+            crate::sim::sabotage::is_planted(crate::sim::sabotage::Sabotage::$sabotage)
+        }
+        #[cfg(not(feature = "sim"))]
+        {
+            false
+        }
+    }};
+}
+
 mod checkpoint;
 mod compact;
 pub mod config;

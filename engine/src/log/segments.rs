@@ -178,7 +178,8 @@ impl SegmentTable {
         }
         let at = self.segments.iter().position(|segment| segment.state == SegmentState::Free)?;
         let id = SegmentId(at as u32);
-        let incarnation = Incarnation(self.segments[at].incarnation.0 + 1);
+        let incarnation =
+            Incarnation(self.segments[at].incarnation.0 + 1 - u32::from(planted!(SameIncarnation)));
         self.set_state(id, SegmentState::Preparing);
         self.segments[at] =
             Segment { state: SegmentState::Preparing, incarnation, ..Segment::MISSING };

@@ -225,7 +225,7 @@ impl Stream {
 
     /// The newest mutation that the next closed batch of survivors may reflect.
     pub(crate) fn reflects(&self) -> Option<Lsn> {
-        let survivors = self.number != USER_STREAM;
+        let survivors = self.number != USER_STREAM && !planted!(SurvivorsOvertake);
         self.closed.front().filter(|_| survivors).map(|batch| batch.first_lsn)
     }
 

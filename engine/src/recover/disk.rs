@@ -83,6 +83,9 @@ impl<'a> Blocking<'a> {
     /// died may have left writes in the device's cache, where reads find them and a power cut does
     /// not.
     pub(super) fn sync(&mut self, file: FileId) -> Result<(), OpenError> {
+        if planted!(TrustCache) {
+            return Ok(());
+        }
         let outcome = self.run(IoRequest::Sync { file }).outcome;
         outcome.map(|_| ()).map_err(|e| failed("sync", file, e))
     }

@@ -86,6 +86,9 @@ impl Replay {
     /// The log has ended: a group without a commit never took effect. Returns its last LSN.
     pub(super) fn void_group(&mut self) -> Option<Lsn> {
         let last = self.group.last().map(|last| last.head.lsn);
+        if planted!(HalfGroups) {
+            self.end_group();
+        }
         self.group.clear();
         last
     }
@@ -105,6 +108,7 @@ impl Replay {
             }
             Kind::Touch => self.touch(namespace, name),
             Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.clear(),
+            Kind::Clear if planted!(IgnoreClear) => {}
             Kind::Clear => *self.space(namespace) = Space::default(),
             Kind::Commit | Kind::Open => {}
         }
@@ -234,7 +238,7 @@ fn lost_entry() -> Entry {
 /// A touched entry may have been touched again within its quantum without a journal record: give
 /// it the end of the quantum, so that nobody is logged out early.
 fn grant_grace(entry: &mut Entry, now: UnixMillis) {
-    if entry.touch == 0 {
+    if entry.touch == 0 || planted!(NoGrace) {
         return;
     }
     if let Due::At(seconds) = entry.expiry.due(now) {

@@ -367,6 +367,11 @@ impl Shard {
     fn verdict(&mut self, row: &RecordRow<'_>, location: Location, seq: BatchSeq) -> Verdict {
         let replayable = seq > self.root.older.start_seq;
         let head = &row.head;
+        if planted!(DropTombstones) && head.kind == Kind::Delete
+            || planted!(DropTouches) && head.kind == Kind::Touch
+        {
+            return Verdict::Drop;
+        }
         match head.kind {
             Kind::Put => {
                 let key = self.key(head.namespace, row.name);
@@ -374,6 +379,7 @@ impl Shard {
                 match space.entry_at(key.identity, location) {
                     Some(entry) => Verdict::Move(entry),
                     // It expired, and may hide an older version that replay would bring back.
+                    None if planted!(DropExpired) => Verdict::Drop,
                     None if replayable && head.expires_at.is_some() => self.bury_or_drop(row),
                     None => Verdict::Drop,
                 }
@@ -476,7 +482,8 @@ impl Shard {
                 return true;
             }
         };
-        let expires_at = exact_expiry(entry, record.head.expires_at, self.now);
+        let expires_at = exact_expiry(entry, record.head.expires_at, self.now)
+            .filter(|_| !planted!(ForgetExpiry));
         let head = Head {
             flags: record.head.flags & SIDE | RELOCATED,
             touch: entry.touch,

@@ -101,7 +101,7 @@ impl Shard {
                     offset: u64::from(batch.offset),
                     bytes: batch.bytes(),
                     buffer,
-                    durable: true,
+                    durable: !planted!(WriteWithoutSync),
                 };
                 self.counters.device_bytes_written += batch.bytes() as u64;
                 self.start(Pending::Batch(Box::new(batch)), request);

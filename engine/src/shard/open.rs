@@ -39,7 +39,7 @@ impl Shard {
         let recovered = recover(disk, config, now, progress)?;
         let void_group = recovered.void_group;
         let mut shard = Shard::around(recovered, config);
-        if void_group {
+        if void_group && !planted!(LeaveGroupOpen) {
             shard.void_unfinished_group(disk)?;
         }
         Ok(shard)

@@ -110,6 +110,7 @@ impl Shard {
         let written = self.undurable.get(key.packed());
         let cleared = self.space(key.namespace).map_or(Lsn::NONE, |space| space.cleared);
         let barrier = written.max(cleared);
-        if barrier > self.log.durable_lsn() { barrier } else { Lsn::NONE }
+        let wait = barrier > self.log.durable_lsn() && !planted!(ReplyEarly);
+        if wait { barrier } else { Lsn::NONE }
     }
 }

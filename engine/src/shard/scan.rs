@@ -131,7 +131,7 @@ impl Shard {
     /// changed. Looked up again, so that it is not missed.
     pub(super) fn scan_again(&mut self, id: u64, namespace: Namespace, identity: Identity) {
         let again = self.space(namespace).and_then(|space| space.index.get(identity));
-        if let Some(entry) = again {
+        if let Some(entry) = again.filter(|_| !planted!(ScanLosesMoved)) {
             self.collect_entry(id, namespace, identity, &entry, HEAD_BYTES);
         }
         self.settle_scan(id, None);

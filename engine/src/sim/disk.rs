@@ -4,14 +4,17 @@
 //! Never knows: what the bytes mean, which engine drives it.
 //! Invariant: everything follows from the seed and the calls made; no threads, no real time.
 
+mod carry;
+mod crash;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::faults::{Fault, FaultCounts, FaultPlan};
-use super::image::{Fate, Image, SECTOR_BYTES, Sector, scramble};
+use super::image::{Image, SECTOR_BYTES};
 use super::rng::Rng;
 use super::trace::Trace;
-use crate::io::{Disk, FileId, IoDone, IoError, IoErrorKind, IoId, IoRequest, IoResult};
+use crate::io::{Disk, FileId, IoId, IoRequest, IoResult};
 
 /// Unwinds out of a blocking recovery when the power is cut in the middle of it.
 #[derive(Clone, Copy, Debug)]
@@ -57,16 +60,6 @@ pub struct SimDisk {
     pub counts: FaultCounts,
     /// Everything that has happened.
     pub trace: Trace,
-}
-
-fn failed(kind: IoErrorKind) -> IoError {
-    let errno = match kind {
-        IoErrorKind::NoSpace => 28,
-        IoErrorKind::NotFound => 2,
-        IoErrorKind::PastEnd => 0,
-        IoErrorKind::Failed => 5,
-    };
-    IoError { kind, errno }
 }
 
 /// A number that identifies a file in traces.
@@ -169,33 +162,6 @@ impl SimDisk {
         true
     }
 
-    /// Ends the process or the machine: requests in flight are finished, half finished or never
-    /// begun, and nothing more comes of them.
-    pub fn crash(&mut self, crash: Crash) {
-        self.trace.note("crash", &[crash as u64, self.clock_us]);
-        self.counts.note(match crash {
-            Crash::Power => Fault::PowerCut,
-            Crash::Kill => Fault::ProcessDeath,
-        });
-        self.started.clear();
-        self.ready.clear();
-        self.cut_after = None;
-        for flight in std::mem::take(&mut self.flying).into_values() {
-            self.crash_flight(flight, crash);
-        }
-        let mut files = std::mem::take(&mut self.files);
-        for image in files.values_mut() {
-            image.process_died();
-            if crash == Crash::Power {
-                let mut deck = Deck::draw(&mut self.rng);
-                let mut chance = Rng::named(self.rng.next_u64(), "rubbish");
-                let (rng, counts) = (&mut self.rng, &mut self.counts);
-                image.power_cut(|| deck.fate(rng, counts), &mut chance);
-            }
-        }
-        self.files = files;
-    }
-
     /// Flips a bit of some durable sector that is not zero; false if there is none.
     pub fn rot(&mut self) -> bool {
         let all: Vec<(FileId, u64)> = self
@@ -263,254 +229,6 @@ impl SimDisk {
                 let apart = *at + *length as u64 <= *offset || *offset + *bytes as u64 <= *at;
                 assert!(apart, "two writes of {file:?} at {offset} are in flight");
             }
-        }
-    }
-
-    fn carry_out(&mut self, flight: Flight) -> IoResult {
-        let done = |outcome: Result<IoDone, IoError>| IoResult { buffer: None, outcome, micros: 0 };
-        match flight.request {
-            IoRequest::List => {
-                let files = self.files.iter().map(|(file, image)| (*file, image.bytes()));
-                done(Ok(IoDone::Files(files.collect())))
-            }
-            IoRequest::Allocate { file, bytes } => done(self.allocate(file, bytes)),
-            IoRequest::Remove { file } => {
-                self.files.remove(&file);
-                done(Ok(IoDone::Done))
-            }
-            IoRequest::Sync { file } => done(self.sync(file, flight.order)),
-            IoRequest::Read { file, offset, mut buffer, bytes } => {
-                let outcome = self.read(file, offset, &mut buffer[..bytes]);
-                IoResult { buffer: Some(buffer), outcome, micros: 0 }
-            }
-            IoRequest::Write { file, offset, buffer, bytes, durable } => {
-                let outcome = self.write(file, offset, &buffer[..bytes], durable);
-                IoResult { buffer: Some(buffer), outcome, micros: 0 }
-            }
-        }
-    }
-
-    fn allocate(&mut self, file: FileId, bytes: u64) -> Result<IoDone, IoError> {
-        let old = self.files.get(&file).map_or(0, Image::bytes);
-        let full = self.used_bytes() - old + bytes > self.capacity_bytes;
-        if full {
-            self.counts.note(Fault::NoSpace);
-        }
-        if full || self.strikes(self.plan.no_space, Fault::NoSpace) {
-            return Err(failed(IoErrorKind::NoSpace));
-        }
-        self.files.entry(file).or_default().resize(bytes);
-        Ok(IoDone::Done)
-    }
-
-    fn sync(&mut self, file: FileId, order: u64) -> Result<IoDone, IoError> {
-        let fails = self.strikes(self.plan.sync_error, Fault::SyncError);
-        let image = self.files.get_mut(&file).ok_or_else(|| failed(IoErrorKind::NotFound))?;
-        if fails {
-            image.sync_failed(order, &mut self.rng);
-            return Err(failed(IoErrorKind::Failed));
-        }
-        image.sync(order);
-        Ok(IoDone::Done)
-    }
-
-    fn read(&mut self, file: FileId, offset: u64, out: &mut [u8]) -> Result<IoDone, IoError> {
-        let transient = self.strikes(self.plan.read_error, Fault::ReadError);
-        let dies = self.strikes(self.plan.bad_sector, Fault::BadSector);
-        let image = self.files.get(&file).ok_or_else(|| failed(IoErrorKind::NotFound))?;
-        if offset + out.len() as u64 > image.bytes() {
-            return Err(failed(IoErrorKind::PastEnd));
-        }
-        let first = offset / SECTOR_BYTES as u64;
-        let sectors = (out.len() / SECTOR_BYTES) as u64;
-        if dies {
-            self.bad_sectors.insert((file, first + self.rng.below(sectors)));
-        }
-        let bad = self.bad_sectors.range((file, first)..(file, first + sectors)).next();
-        if transient || bad.is_some() {
-            // A failed read may have filled any part of the buffer.
-            self.rng.fill(out);
-            return Err(failed(IoErrorKind::Failed));
-        }
-        image.read(offset, out);
-        Ok(IoDone::Done)
-    }
-
-    fn write(
-        &mut self,
-        file: FileId,
-        offset: u64,
-        bytes: &[u8],
-        durable: bool,
-    ) -> Result<IoDone, IoError> {
-        let fails = self.strikes(self.plan.write_error, Fault::WriteError);
-        let size = self.files.get(&file).ok_or_else(|| failed(IoErrorKind::NotFound))?.bytes();
-        if offset + bytes.len() as u64 > size {
-            return Err(failed(IoErrorKind::PastEnd));
-        }
-        if fails {
-            self.write_badly(file, offset, bytes);
-            return Err(failed(IoErrorKind::Failed));
-        }
-        if self.strikes(self.plan.phantom, Fault::Phantom) {
-            return Ok(IoDone::Done);
-        }
-        let (mut file, mut offset) = (file, offset);
-        if self.strikes(self.plan.misdirected, Fault::Misdirected) {
-            (file, offset) = self.elsewhere(file, offset, bytes.len() as u64);
-        }
-        let order = self.serial;
-        let Some(image) = self.files.get_mut(&file) else { return Ok(IoDone::Done) };
-        for (sector, content) in sectors(offset, bytes) {
-            self.bad_sectors.remove(&(file, sector));
-            if durable {
-                image.write_durable(sector, &content);
-            } else {
-                image.write_volatile(sector, &content, order, self.rng.chance(1, 2));
-            }
-        }
-        Ok(IoDone::Done)
-    }
-
-    /// A write that reports failure: any subset has landed, and some of the rest looks so.
-    fn write_badly(&mut self, file: FileId, offset: u64, bytes: &[u8]) {
-        let order = self.serial;
-        let Some(image) = self.files.get_mut(&file) else { return };
-        for (sector, content) in sectors(offset, bytes) {
-            match self.rng.below(3) {
-                0 => image.write_durable(sector, &content),
-                1 => image.write_ghost(sector, &content, order),
-                _ => {}
-            }
-        }
-    }
-
-    /// Another place of the same kind where this many bytes fit.
-    fn elsewhere(&mut self, file: FileId, offset: u64, bytes: u64) -> (FileId, u64) {
-        let fits: Vec<FileId> = self
-            .files
-            .iter()
-            .filter(|(other, image)| **other != file && offset + bytes <= image.bytes())
-            .map(|(other, _)| *other)
-            .collect();
-        if !fits.is_empty() && self.rng.chance(1, 2) {
-            return (self.rng.pick(&fits), offset);
-        }
-        let size = self.files.get(&file).map_or(bytes, Image::bytes);
-        let block = self.block_bytes as u64;
-        (file, self.rng.below((size - bytes) / block + 1) * block)
-    }
-
-    fn crash_flight(&mut self, flight: Flight, crash: Crash) {
-        match flight.request {
-            IoRequest::Write { file, offset, buffer, bytes, .. } => {
-                let mut deck = Deck::draw(&mut self.rng);
-                let order = self.serial;
-                let Some(image) = self.files.get_mut(&file) else { return };
-                if offset + bytes as u64 > image.bytes() {
-                    return;
-                }
-                for (sector, mut content) in sectors(offset, &buffer[..bytes]) {
-                    match deck.fate(&mut self.rng, &mut self.counts) {
-                        Fate::Old => continue,
-                        Fate::New => {}
-                        Fate::Garbage => scramble(&mut content, &mut self.rng),
-                    }
-                    self.bad_sectors.remove(&(file, sector));
-                    match crash {
-                        Crash::Power => image.write_durable(sector, &content),
-                        Crash::Kill => image.write_volatile(sector, &content, order, false),
-                    }
-                }
-            }
-            IoRequest::Sync { file } => {
-                if let Some(image) = self.files.get_mut(&file)
-                    && self.rng.chance(1, 2)
-                {
-                    image.sync(flight.order);
-                }
-            }
-            IoRequest::Allocate { file, bytes } => {
-                let old = self.files.get(&file).map_or(0, Image::bytes);
-                let bytes = match self.rng.below(3) {
-                    0 => old,
-                    1 => self.rng.range(old.min(bytes), bytes.max(old)),
-                    _ => bytes,
-                };
-                if bytes > 0 || self.rng.chance(1, 2) {
-                    self.files.entry(file).or_default().resize(bytes);
-                }
-            }
-            IoRequest::Remove { file } => {
-                if self.rng.chance(1, 2) {
-                    self.files.remove(&file);
-                }
-            }
-            IoRequest::List | IoRequest::Read { .. } => {}
-        }
-    }
-}
-
-/// The sectors of a write with their numbers.
-fn sectors(offset: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, Sector)> {
-    let first = offset / SECTOR_BYTES as u64;
-    (first..).zip(bytes.chunks_exact(SECTOR_BYTES)).map(|(sector, chunk)| {
-        let mut content = [0; SECTOR_BYTES];
-        content.copy_from_slice(chunk);
-        (sector, content)
-    })
-}
-
-/// How the sectors of one write fare at a crash: together more often than each by itself, because
-/// that is what real crashes look like and what finds bugs at the level of whole writes.
-#[derive(Clone, Copy, Debug)]
-enum Deck {
-    Nothing,
-    Everything,
-    Front(u64),
-    Back(u64),
-    Any { garbage: bool },
-}
-
-impl Deck {
-    fn draw(rng: &mut Rng) -> Deck {
-        match rng.below(8) {
-            0 | 1 => Deck::Nothing,
-            2 | 3 => Deck::Everything,
-            4 => Deck::Front(rng.below(16)),
-            5 => Deck::Back(rng.below(16)),
-            6 => Deck::Any { garbage: false },
-            _ => Deck::Any { garbage: true },
-        }
-    }
-
-    fn fate(&mut self, rng: &mut Rng, counts: &mut FaultCounts) -> Fate {
-        let fate = self.next(rng);
-        match fate {
-            Fate::Old => counts.note(Fault::LostSector),
-            Fate::Garbage => counts.note(Fault::GarbageSector),
-            Fate::New => {}
-        }
-        fate
-    }
-
-    fn next(&mut self, rng: &mut Rng) -> Fate {
-        let keep = |keep| if keep { Fate::New } else { Fate::Old };
-        match self {
-            Deck::Nothing => Fate::Old,
-            Deck::Everything => Fate::New,
-            Deck::Front(left) => {
-                let inside = *left > 0;
-                *left = left.saturating_sub(1);
-                keep(inside)
-            }
-            Deck::Back(left) => {
-                let outside = *left > 0;
-                *left = left.saturating_sub(1);
-                keep(!outside)
-            }
-            Deck::Any { garbage } if *garbage && rng.chance(1, 3) => Fate::Garbage,
-            Deck::Any { .. } => keep(rng.chance(1, 2)),
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod image;
 pub mod model;
 pub mod program;
 pub mod rng;
+pub mod sabotage;
 pub mod shrink;
 pub mod trace;
 

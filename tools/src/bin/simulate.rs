@@ -12,6 +12,7 @@ use emberlog_engine::sim::counts::Counts;
 use emberlog_engine::sim::faults::Profile;
 use emberlog_engine::sim::harness::{Outcome, run};
 use emberlog_engine::sim::program::Program;
+use emberlog_engine::sim::sabotage::{Sabotage, found_by};
 use emberlog_engine::sim::shrink::shrink;
 
 /// Programs run at most to shorten a failing one.
@@ -36,6 +37,9 @@ struct Arguments {
     /// Do not shorten failing programs.
     #[arg(long)]
     no_shrink: bool,
+    /// Plant every known bug in turn, and say which seed finds it.
+    #[arg(long)]
+    planted: bool,
     /// Print what the engine logs. The shortest failing program is run last.
     #[arg(long)]
     log: bool,
@@ -91,6 +95,30 @@ fn report(program: &Program, message: &str, shorten: bool) {
     }
 }
 
+/// Looks for every planted bug; fails if one is not found in time.
+fn find_planted() -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for sabotage in Sabotage::ALL {
+        let limit = sabotage.seeds_max();
+        if let Some(seed) = found_by(sabotage, Profile::Calm, limit) {
+            println!("{sabotage:?}: found by seed {seed}");
+        } else {
+            println!("{sabotage:?}: NOT FOUND within {limit} seeds");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+/// Runs a program; with `twice`, once more, and compares the traces.
+fn attempt_seed(program: &Program, twice: bool) -> Result<Outcome, String> {
+    let outcome = attempt(program)?;
+    if twice && attempt(program)?.trace != outcome.trace {
+        return Err("the same seed gave two traces".to_owned());
+    }
+    Ok(outcome)
+}
+
 fn print_counts(counts: &Counts) {
     for (name, count) in counts.named() {
         println!("{name:>18} {count}");
@@ -110,23 +138,16 @@ fn main() -> ExitCode {
         tracing_subscriber::fmt().without_time().init();
     }
     std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
+    if arguments.planted {
+        return find_planted();
+    }
     let (start, seeds) =
         arguments.seed.map_or((arguments.start, arguments.seeds), |seed| (seed, 1));
     let mut total = Counts::default();
     let mut failures = 0;
     for seed in start..start.saturating_add(seeds) {
         let program = Program::draw(seed, profile);
-        let first = attempt(&program);
-        let outcome = match first {
-            Ok(outcome) if arguments.seed.is_some() => attempt(&program).and_then(|again| {
-                if again.trace == outcome.trace {
-                    Ok(outcome)
-                } else {
-                    Err("the same seed gave two traces".to_owned())
-                }
-            }),
-            other => other,
-        };
+        let outcome = attempt_seed(&program, arguments.seed.is_some());
         match outcome {
             Ok(outcome) => {
                 total.add(&outcome.counts);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::io::Buffer;
+use crate::io::IoErrorKind;
 use crate::units::SegmentId;
 
 const FILE: FileId = FileId::Segment(SegmentId(0));

@@ -1,0 +1,86 @@
+use super::*;
+
+fn key(name: &str) -> ModelKey {
+    (0, name.as_bytes().into())
+}
+
+fn put(name: &str, value: &str) -> Change {
+    let value = value.as_bytes().into();
+    Change::Put { key: key(name), value, value_type: 0, expires_at: None }
+}
+
+fn clock(ms: u64) -> Clock {
+    Clock { earliest: UnixMillis(ms), latest: UnixMillis(ms) }
+}
+
+fn found(value: &str, lsn: u64) -> (Seen, Clock) {
+    let value = value.as_bytes().into();
+    (Seen::Found { value, value_type: 0, expires_at: None, lsn: Lsn(lsn) }, clock(1))
+}
+
+fn absent() -> (Seen, Clock) {
+    (Seen::Absent, clock(1))
+}
+
+fn model() -> Model {
+    let mut model = Model::new(false);
+    model.apply(put("a", "1"), Some(Lsn(1))).unwrap();
+    model.apply(put("b", "1"), Some(Lsn(2))).unwrap();
+    model.promise(Lsn(1));
+    model.apply(put("a", "2"), Some(Lsn(3))).unwrap();
+    model
+}
+
+#[test]
+fn a_recovery_shows_a_prefix_that_holds_what_was_promised() {
+    let try_it = |a, b| model().recovered(&[(key("a"), a), (key("b"), b)].into(), Lsn(9));
+    assert_eq!(try_it(found("1", 1), absent()), Ok(Lsn(1)));
+    assert_eq!(try_it(found("1", 1), found("1", 2)), Ok(Lsn(2)));
+    assert_eq!(try_it(found("2", 3), found("1", 2)), Ok(Lsn(3)));
+    assert!(try_it(found("2", 3), absent()).is_err(), "a gap");
+    assert!(try_it(absent(), absent()).is_err(), "a promise broken");
+    assert!(try_it(found("3", 3), found("1", 2)).is_err(), "a value never written");
+}
+
+#[test]
+fn groups_are_all_or_nothing() {
+    let mut model = Model::new(false);
+    model.begin();
+    model.apply(put("a", "1"), Some(Lsn(1))).unwrap();
+    model.apply(put("b", "1"), Some(Lsn(2))).unwrap();
+    model.commit(Lsn(3)).unwrap();
+    assert_eq!(model.barrier(&key("a")), Lsn(3));
+    let seen = |a, b| [(key("a"), a), (key("b"), b)].into();
+    assert!(model.clone().recovered(&seen(found("1", 1), absent()), Lsn(9)).is_err());
+    assert_eq!(model.clone().recovered(&seen(absent(), absent()), Lsn(9)), Ok(Lsn(0)));
+    assert_eq!(model.recovered(&seen(found("1", 1), found("1", 2)), Lsn(9)), Ok(Lsn(3)));
+}
+
+#[test]
+fn touches_may_live_a_quantum_longer_after_a_recovery_but_never_shorter() {
+    let mut model = Model::new(false);
+    let at = UnixMillis(10_500);
+    let value: Value = b"v".as_slice().into();
+    let expires_at = Some(UnixMillis(5_000));
+    let put = Change::Put { key: key("a"), value: value.clone(), value_type: 0, expires_at };
+    model.apply(put, Some(Lsn(1))).unwrap();
+    model.promise(Lsn(1));
+    model.apply(Change::Touch(key("a"), at, 32_000), None).unwrap();
+    let seen = |ms| Seen::Found {
+        value: value.clone(),
+        value_type: 0,
+        expires_at: Some(UnixMillis(ms)),
+        lsn: Lsn(1),
+    };
+    let now = clock(6_000);
+    assert!(model.observe(&key("a"), &seen(5_000), now).is_err());
+    assert!(model.observe(&key("a"), &seen(10_500), now).is_ok());
+    assert!(model.observe(&key("a"), &seen(11_001), now).is_err());
+    assert!(model.observe(&key("a"), &Seen::Absent, now).is_err());
+    let recovered = |ms| {
+        let seen = [(key("a"), (seen(ms), now))].into();
+        model.clone().recovered(&seen, Lsn(9))
+    };
+    assert!(recovered(10_499).is_err() && recovered(43_001).is_err());
+    assert!(recovered(10_500).is_ok() && recovered(43_000).is_ok());
+}

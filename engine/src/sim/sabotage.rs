@@ -1,0 +1,130 @@
+//! Bugs on purpose: proof that the simulation finds what it is there to find.
+//!
+//! Owns: [`Sabotage`], and which one is at work on this thread.
+//! Invariant: without the feature `sim` none of this exists; with it, nothing is broken unless a
+//! test asks for it.
+
+use std::cell::Cell;
+
+use super::faults::Profile;
+use super::harness::{Failure, Outcome, run};
+use super::program::Program;
+
+/// A bug that can be planted in the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// Batches are written without being made durable.
+    WriteWithoutSync,
+    /// Replies do not wait for what they show.
+    ReplyEarly,
+    /// Segments are released while what replaced their records is still on its way.
+    ReleaseEarly,
+    /// Survivors are written before the mutations that they reflect.
+    SurvivorsOvertake,
+    /// Compaction drops tombstones that replay still needs.
+    DropTombstones,
+    /// Compaction drops expired records that hide older ones.
+    DropExpired,
+    /// Compaction drops the journal of touches.
+    DropTouches,
+    /// Compaction forgets when a record expires.
+    ForgetExpiry,
+    /// A segment is reused under the number of its former use.
+    SameIncarnation,
+    /// Recovery goes on behind a torn batch.
+    ReplayPastTear,
+    /// A group without a commit takes effect.
+    HalfGroups,
+    /// A group left unfinished by a crash is not declared void.
+    LeaveGroupOpen,
+    /// Recovered touches get no grace.
+    NoGrace,
+    /// Recovery relies on what a dead process left in the device's cache.
+    TrustCache,
+    /// A checkpoint is published before what it shows is durable.
+    EarlyCheckpoint,
+    /// A checkpoint claims to hold one batch more than it does.
+    CheckpointTooFar,
+    /// Replay ignores that a namespace was cleared.
+    IgnoreClear,
+    /// SCAN does not look again for a record that was moved.
+    ScanLosesMoved,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Sabotage; 18] = [
+        Sabotage::WriteWithoutSync,
+        Sabotage::ReplyEarly,
+        Sabotage::ReleaseEarly,
+        Sabotage::SurvivorsOvertake,
+        Sabotage::DropTombstones,
+        Sabotage::DropExpired,
+        Sabotage::DropTouches,
+        Sabotage::ForgetExpiry,
+        Sabotage::SameIncarnation,
+        Sabotage::ReplayPastTear,
+        Sabotage::HalfGroups,
+        Sabotage::LeaveGroupOpen,
+        Sabotage::NoGrace,
+        Sabotage::TrustCache,
+        Sabotage::EarlyCheckpoint,
+        Sabotage::CheckpointTooFar,
+        Sabotage::IgnoreClear,
+        Sabotage::ScanLosesMoved,
+    ];
+}
+
+impl Sabotage {
+    /// Seeds of the profile calm within which the simulation must find it.
+    pub fn seeds_max(self) -> u64 {
+        match self {
+            Sabotage::SurvivorsOvertake
+            | Sabotage::DropTombstones
+            | Sabotage::DropExpired
+            | Sabotage::DropTouches
+            | Sabotage::LeaveGroupOpen
+            | Sabotage::NoGrace => 10_000,
+            _ => 300,
+        }
+    }
+}
+
+/// The first seed below `seeds_max` that finds it.
+pub fn found_by(sabotage: Sabotage, profile: Profile, seeds_max: u64) -> Option<u64> {
+    (0..seeds_max).find(|seed| run_with(sabotage, &Program::draw(*seed, profile)).is_err())
+}
+
+thread_local! {
+    static AT_WORK: Cell<Option<Sabotage>> = const { Cell::new(None) };
+}
+
+/// Whether this bug is planted on this thread.
+pub fn is_planted(sabotage: Sabotage) -> bool {
+    AT_WORK.get() == Some(sabotage)
+}
+
+/// Carries out a program with a bug planted; a panic counts as found.
+///
+/// # Errors
+/// The promise that is broken.
+pub fn run_with(sabotage: Sabotage, program: &Program) -> Result<Outcome, Failure> {
+    AT_WORK.set(Some(sabotage));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(program)));
+    AT_WORK.set(None);
+    result.unwrap_or_else(|_| Err(Failure { at: 0, message: "panicked".to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_be_found_is_listed_once() {
+        let mut names: Vec<String> = Sabotage::ALL.iter().map(|s| format!("{s:?}")).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Sabotage::ALL.len());
+        assert!(!Sabotage::ALL.iter().any(|sabotage| is_planted(*sabotage)));
+    }
+}
