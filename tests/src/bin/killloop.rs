@@ -20,7 +20,7 @@ struct Args {
     /// Connections.
     #[arg(long, default_value_t = 8)]
     connections: usize,
-    /// Multiplies the number of keys (252 per connection).
+    /// Multiplies the number of keys (268 per connection).
     #[arg(long, default_value_t = 1)]
     scale: usize,
     /// Longest time under load before each end, in milliseconds.

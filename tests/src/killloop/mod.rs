@@ -36,7 +36,7 @@ pub struct Options {
     pub kills: u32,
     /// Connections, each with its own keys.
     pub connections: usize,
-    /// Multiplies the keys of each connection (252 at scale 1).
+    /// Multiplies the keys of each connection (268 at scale 1).
     pub scale: usize,
     /// Longest time under load before a kill, in milliseconds.
     pub load_ms: u64,
@@ -120,7 +120,9 @@ fn load(
     for id in 0..options.connections {
         clients.push((id, server.client()?, rng.fork()));
     }
-    let pause = Duration::from_millis(rng.u64(20..=options.load_ms.max(21)));
+    // A longer time now and then lets keys expire while readers watch.
+    let times = if rng.u32(..8) == 0 { 4 } else { 1 };
+    let pause = Duration::from_millis(rng.u64(20..=options.load_ms.max(21)) * times);
     let pid = rustix::process::Pid::from_raw(i32::try_from(server.pid())?).context("pid 0")?;
     let orderly = options.variety && rng.u32(..16) == 0;
     let signal =

@@ -62,17 +62,19 @@ pub struct Expiry {
     pub high: Millis,
     /// What a crash may add once, because the expiry was only slid along: see DESIGN §5.
     pub grace: Millis,
+    /// Before this moment the key was certainly alive, so that the command which set this expiry certainly took hold.
+    pub needs: Millis,
 }
 
 impl Expiry {
     /// A relative expiry of a command that is sent at `sent`.
     pub fn relative(ttl: Millis, sent: Millis) -> Self {
-        Self { low: sent + ttl, high: UNKNOWN + ttl, grace: 0 }
+        Self { low: sent + ttl, high: UNKNOWN + ttl, grace: 0, needs: UNKNOWN }
     }
 
     /// An absolute expiry.
     pub fn absolute(at: Millis) -> Self {
-        Self { low: at, high: at, grace: 0 }
+        Self { low: at, high: at, grace: 0, needs: UNKNOWN }
     }
 
     fn answered(&mut self, at: Millis) {
@@ -107,6 +109,8 @@ pub enum Class {
     Large,
     /// Hashes of up to 8 fields.
     Hash,
+    /// Strings up to 2 KB that live for a moment, are slid along, and are left to die.
+    Brief,
 }
 
 /// One key and all its states since the last restart.
@@ -213,6 +217,12 @@ impl Writer {
         }
     }
 
+    /// A key that is left to die, so that somebody sees its end.
+    pub fn brief_key(&self, rng: &mut Rng) -> usize {
+        let brief = self.keys.iter().rev().take_while(|key| key.class == Class::Brief).count();
+        self.keys.len() - rng.usize(1..=brief.max(1))
+    }
+
     /// The key of the oldest unanswered change, where a dirty read would show; any key when all are answered.
     pub fn hot_key(&self, rng: &mut Rng) -> usize {
         let unanswered = self.recent.iter().rev().find(|(op, _)| *op > self.acked);
@@ -233,11 +243,23 @@ impl Writer {
         self.floor = self.floor.max(*op);
     }
 
+    /// Records that operation `op` found its key expired and so changed nothing.
+    pub fn found_expired(&mut self, op: u64, key: usize) {
+        for (at, state) in &mut self.keys[key].history {
+            if *at == op {
+                *state = State { content: Content::Expired, expiry: None };
+            }
+        }
+    }
+
     /// Closes the books at a crash: unanswered expiries end their uncertainty, slid ones get their grace.
     pub fn crashed(&mut self, now: Millis) {
         for key in &mut self.keys {
             for (_, state) in &mut key.history {
                 if let Some(expiry) = &mut state.expiry {
+                    if expiry.high >= UNKNOWN && now >= expiry.needs {
+                        expiry.low = 0;
+                    }
                     expiry.answered(now);
                     expiry.high += std::mem::take(&mut expiry.grace);
                 }

@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// A key with less than this left is not built upon.
 const CERTAIN: Millis = 20_000;
 
+/// Expiries that differ by less than this may be in either order.
+const CLOSE: Millis = 2000;
+
 /// What the server must answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -21,6 +24,8 @@ pub enum Expect {
     Int(i64),
     /// Zero or one: the key may be expiring right now.
     ZeroOrOne,
+    /// One, or zero once the key may have expired, from this moment on.
+    OneUntil(Millis),
     /// `+QUEUED`
     Queued,
     /// The array of an EXEC.
@@ -39,6 +44,13 @@ pub struct Write {
     pub keys: Vec<usize>,
 }
 
+impl Write {
+    /// True if nothing may be planned on its key before its reply is known.
+    pub fn decides(&self) -> bool {
+        matches!(self.expects[..], [Expect::OneUntil(_)])
+    }
+}
+
 /// A single change and its reply.
 struct Change {
     command: Vec<Vec<u8>>,
@@ -53,6 +65,7 @@ pub fn keys(id: usize, scale: usize) -> Vec<Key> {
         ("m", Class::Middle, 50),
         ("l", Class::Large, 12),
         ("h", Class::Hash, 40),
+        ("b", Class::Brief, 16),
     ];
     let mut keys = Vec::new();
     for (letter, class, count) in groups {
@@ -70,7 +83,23 @@ pub fn write(writer: &mut Writer, rng: &mut Rng, now: Millis) -> Write {
         return group(writer, rng, now, op);
     }
     let key = rng.usize(..writer.keys.len());
-    let change = change(writer, rng, key, now);
+    let state = writer.keys[key].latest();
+    let (alive, slidable) = (!state.content.is_nothing(), slidable(state, now));
+    let change = match writer.keys[key].class {
+        Class::Hash => change(writer, rng, key, now),
+        Class::Brief if !alive => {
+            let lifetime = Lifetime::Short(rng.i64(200..900), now);
+            set(writer, rng, key, &lifetime, now)
+        }
+        _ if slidable && rng.bool() => slide(writer, rng, key, now),
+        // What is left to die is not written; another key takes the turn.
+        Class::Brief => {
+            let other = rng.usize(..writer.keys.len() / 2);
+            change(writer, rng, other, now)
+        }
+        _ => change(writer, rng, key, now),
+    };
+    let key = change.key;
     Write { commands: vec![change.command], expects: vec![change.expect], op, keys: vec![key] }
 }
 
@@ -85,7 +114,7 @@ fn group(writer: &mut Writer, rng: &mut Rng, now: Millis, op: u64) -> Write {
     for _ in 0..rng.usize(2..=5) {
         let key = loop {
             let key = rng.usize(..writer.keys.len());
-            if writer.keys[key].class != Class::Large {
+            if !matches!(writer.keys[key].class, Class::Large | Class::Brief) {
                 break key;
             }
         };
@@ -200,7 +229,8 @@ fn set_same(writer: &mut Writer, rng: &mut Rng, key: usize, state: &State, now: 
 
 /// A later end of a key that ends anyway may be journaled coarsely; any other change is an ordinary write.
 fn slid(state: &State, mut expiry: Expiry, ttl: Millis) -> Expiry {
-    if state.expiry.is_some_and(|old| expiry.low > old.low) {
+    // Two commands of one pipeline have one time of sending: which of two close expiries is later is only the server's to know.
+    if state.expiry.is_some_and(|old| expiry.low + CLOSE > old.low) {
         expiry.grace = quantum(ttl);
     }
     expiry
@@ -227,6 +257,23 @@ fn expire(writer: &mut Writer, rng: &mut Rng, key: usize, state: &State, now: Mi
     writer.set(key, State { content: state.content.clone(), expiry: Some(expiry) });
     let command = vec![verb.as_bytes().to_vec(), name, number.to_string().into_bytes()];
     Change { command, expect: Expect::Int(1), key }
+}
+
+/// A short life that is not over in the next moment can be slid along, as rolling sessions are.
+fn slidable(state: &State, now: Millis) -> bool {
+    state.expiry.is_some_and(|expiry| (now + 100..now + CERTAIN).contains(&expiry.low))
+}
+
+/// Lets a short life begin anew. It is the last word on its key for a round: the reply decides what holds.
+fn slide(writer: &mut Writer, rng: &mut Rng, key: usize, now: Millis) -> Change {
+    let state = writer.keys[key].latest().clone();
+    let old = state.expiry.map_or(0, |expiry| expiry.low);
+    let ttl = old - now + rng.i64(50..800);
+    let expiry = Expiry { needs: old, ..slid(&state, Expiry::relative(ttl, now), ttl) };
+    writer.set(key, State { content: state.content, expiry: Some(expiry) });
+    let command =
+        vec![b"PEXPIRE".to_vec(), writer.keys[key].name.clone(), ttl.to_string().into_bytes()];
+    Change { command, expect: Expect::OneUntil(old), key }
 }
 
 fn persist(writer: &mut Writer, key: usize, state: &State) -> Change {
@@ -285,7 +332,7 @@ fn fields_of(state: &State) -> BTreeMap<u8, super::model::Stamp> {
 /// Lengths are spread evenly over the orders of magnitude, with the empty value among them.
 fn random_length(rng: &mut Rng, class: Class) -> usize {
     let bits = match class {
-        Class::Small | Class::Hash => 11,
+        Class::Small | Class::Hash | Class::Brief => 11,
         Class::Middle => 16,
         Class::Large => 20,
     };

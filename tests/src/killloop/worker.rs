@@ -3,7 +3,7 @@
 //! Owns: the order "enter into the books, send, judge, acknowledge". Must never know: when the kill comes.
 
 use super::judge::{Look, Sin, Violation, observe, observe_between, read_verb};
-use super::model::{Class, Millis, Writer};
+use super::model::{Class, Millis};
 use super::plan::{self, Expect, Write};
 use super::{Shared, lock, now_ms};
 use crate::resp::{Client, Reply};
@@ -105,7 +105,11 @@ fn round(
             for command in &write.commands {
                 queue(client, command);
             }
+            let decides = write.decides();
             waiting.push(Waiting::Write(write));
+            if decides {
+                break;
+            }
         } else {
             let (read, large) = plan_read(shared, id, rng);
             queue_read(shared, client, &read);
@@ -142,7 +146,11 @@ fn plan_read(shared: &Shared, id: usize, rng: &mut Rng) -> (Waiting, bool) {
     let own = rng.u32(..100) < 30;
     let target = if own { id } else { rng.usize(..shared.writers.len()) };
     let writer = lock(&shared.writers[target]);
-    let key = if rng.bool() { writer.hot_key(rng) } else { rng.usize(..writer.keys.len()) };
+    let key = match rng.u32(..8) {
+        0 => writer.brief_key(rng),
+        1..5 => writer.hot_key(rng),
+        _ => rng.usize(..writer.keys.len()),
+    };
     let large = writer.keys[key].class == Class::Large;
     let read = if target == id {
         Waiting::Read { writer: id, key, from: writer.issued, to: Some(writer.issued) }
@@ -171,20 +179,21 @@ fn finish_write(
     client: &mut Client,
     write: &Write,
 ) -> Result<(), Broken> {
+    let mut found_expired = false;
     for (command, expect) in write.commands.iter().zip(&write.expects) {
         let reply = client.reply()?;
+        found_expired |= matches!(expect, Expect::OneUntil(_)) && reply == Reply::Int(0);
         if !fits(expect, &reply) {
             return Err(Broken::Promise(wrong_reply(command, expect, &reply)));
         }
     }
     let answered: Millis = now_ms();
     let mut writer = lock(&shared.writers[id]);
-    acknowledge(&mut writer, write, answered);
-    Ok(())
-}
-
-fn acknowledge(writer: &mut Writer, write: &Write, answered: Millis) {
     writer.ack(write.op, &write.keys, answered);
+    if found_expired {
+        writer.found_expired(write.op, write.keys[0]);
+    }
+    Ok(())
 }
 
 fn fits(expect: &Expect, reply: &Reply) -> bool {
@@ -192,6 +201,8 @@ fn fits(expect: &Expect, reply: &Reply) -> bool {
         (Expect::Ok, reply) => reply.is_ok(),
         (Expect::Int(number), Reply::Int(found)) => number == found,
         (Expect::ZeroOrOne, Reply::Int(found)) => (0..=1).contains(found),
+        (Expect::OneUntil(_), Reply::Int(1)) => true,
+        (Expect::OneUntil(moment), Reply::Int(0)) => now_ms() >= *moment,
         (Expect::Queued, Reply::Simple(text)) => text == "QUEUED",
         (Expect::Exec(expects), Reply::Array(replies)) => {
             expects.len() == replies.len() && expects.iter().zip(replies).all(|(e, r)| fits(e, r))
