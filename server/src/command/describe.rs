@@ -107,9 +107,9 @@ fn info_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
     reply.set(command.categories().count());
     command.categories().for_each(|name| reply.simple(name));
     // Tips.
-    reply.array(0);
+    reply.set(0);
     key_specs(cx, command);
-    cx.reply.array(command.subcommands.len());
+    cx.reply.set(command.subcommands.len());
     for sub in command.subcommands {
         info_of(cx, sub, Some(command.name));
     }
@@ -118,9 +118,9 @@ fn info_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
 fn key_specs(cx: &mut Context<'_>, command: &Command) {
     let reply = &mut cx.reply;
     if command.keys == Keys::None {
-        return reply.array(0);
+        return reply.set(0);
     }
-    reply.array(1);
+    reply.set(1);
     reply.map(3);
     reply.bulk(b"flags");
     let access = if command.flags.has(READONLY) { ["RO", "access"] } else { ["RW", "update"] };
