@@ -109,7 +109,7 @@ fn info_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
     // Tips.
     reply.set(0);
     key_specs(cx, command);
-    cx.reply.set(command.subcommands.len());
+    cx.reply.array(command.subcommands.len());
     for sub in command.subcommands {
         info_of(cx, sub, Some(command.name));
     }
