@@ -4,6 +4,7 @@
 //! purpose so that the checker itself is proved. Must never know: anything of the engine's inside. Every test here
 //! could run against any server that speaks the Redis protocol, and while the harness was written, did.
 
+pub mod attack;
 pub mod killloop;
 pub mod process;
 pub mod resp;

@@ -17,8 +17,9 @@ pub const REPLY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a server may take until it answers PING, recovery included.
 pub const READY_LIMIT: Duration = Duration::from_secs(120);
 
-/// Flags that only Emberlog has; they are left out when the tests run against another server.
-const OWN_FLAGS: [&str; 2] = ["--ack", "--disk-limit"];
+/// Flags that only Emberlog has, or means otherwise (Redis counts its clients' buffers as data); they are left out
+/// when the tests run against another server.
+const OWN_FLAGS: [&str; 4] = ["--ack", "--disk-limit", "--segment-size", "--maxmemory"];
 
 /// The command that starts a server, without port and data folder.
 #[derive(Clone, Debug)]
@@ -130,6 +131,9 @@ impl Server {
     /// When the process cannot be started.
     pub fn spawn(command: &ServerCommand, folder: &Path, port: u16) -> Result<Self> {
         let log = folder.with_extension("log");
+        if !command.is_emberlog() {
+            fs::create_dir_all(folder)?;
+        }
         let output = File::options().create(true).append(true).open(&log)?;
         let line = format!("exec {} --port {port} --dir '{}'", command.line, folder.display());
         let child = Command::new("sh")

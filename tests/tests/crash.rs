@@ -1,0 +1,54 @@
+//! A short kill -9 loop against the server under test; the long one is the `killloop` binary.
+
+use anyhow::Result;
+use emberlog_tests::killloop::{self, Options};
+use emberlog_tests::server::ServerCommand;
+
+#[test]
+fn nothing_acknowledged_is_lost_in_a_few_kills() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let seed = fastrand::u64(..1 << 32);
+    let small = ["--ack", "durable", "--maxmemory", "64mb", "--disk-limit", "512mb"];
+    let options = Options {
+        command: ServerCommand::under_test()?.with(&small),
+        folder: folder.path().join("data"),
+        seed,
+        kills: 8,
+        connections: 8,
+        scale: 1,
+        load_ms: 500,
+        variety: true,
+    };
+    println!("seed {seed}, replay: killloop --seed {seed} --kills 8 --load-ms 500");
+    let report = killloop::run(&options)?;
+    println!("{report}");
+    assert!(report.violations.is_empty(), "{report}");
+    assert!(report.writes > 200 && report.keys_verified > 8 * 8 * 200, "hardly any load: {report}");
+    Ok(())
+}
+
+/// The flag that makes our own server lie: acknowledged means written nowhere. If the loop does not object, it is blind.
+#[test]
+fn acknowledging_from_memory_is_caught() -> Result<()> {
+    let command = ServerCommand::under_test()?;
+    let flags: &[&str] = if command.is_emberlog() {
+        &["--ack", "memory", "--maxmemory", "64mb", "--disk-limit", "512mb"]
+    } else {
+        &["--appendonly", "no", "--save", ""]
+    };
+    let folder = tempfile::tempdir()?;
+    let options = Options {
+        command: command.with(flags),
+        folder: folder.path().join("data"),
+        seed: 1,
+        kills: 10,
+        connections: 4,
+        scale: 1,
+        load_ms: 500,
+        variety: false,
+    };
+    let report = killloop::run(&options)?;
+    println!("{report}");
+    assert!(!report.violations.is_empty(), "--ack memory survived {} kills", report.kills);
+    Ok(())
+}
