@@ -182,6 +182,6 @@ pub fn recovery(data: &[u8]) {
         assert_eq!(lost, 0);
     }
     if lost > 0 {
-        assert!(shard.stats().corrupt_records > 0, "losses are counted");
+        assert!(shard.stats().corrupt_records > 0, "losses are counted: {lost} after {place}");
     }
 }

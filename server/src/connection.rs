@@ -73,7 +73,7 @@ impl Input {
             self.start = 0;
             let wanted = self.end.saturating_add(missing.max(INPUT_BYTES / 2));
             if wanted > self.data.len() {
-                let len = wanted.min(self.data.len() * 2);
+                let len = wanted.min((self.data.len() * 2).max(INPUT_BYTES));
                 self.data.reserve_exact(len - self.data.len());
                 self.data.resize(len, 0);
             }
@@ -91,6 +91,17 @@ impl Input {
     pub fn consume(&mut self, bytes: usize) {
         assert!(bytes <= self.len(), "only what has been received is consumed");
         self.start += bytes;
+    }
+
+    /// Gives back what the unread bytes do not need, for a client that is taking its time.
+    pub fn shrink(&mut self) {
+        let len = self.len();
+        if self.data.len() > len + INPUT_BYTES / 8 {
+            let mut data = Vec::with_capacity(len);
+            data.extend_from_slice(self.unread());
+            self.data = data;
+            (self.start, self.end) = (0, len);
+        }
     }
 
     /// Gives the buffer back if nothing is unread.

@@ -164,10 +164,10 @@ impl Replay {
 
     /// Before replay: drops what the checkpoint says of segments that were recycled since. A segment
     /// is recycled when nothing in it is alive: a later batch, to be replayed, has overwritten or
-    /// deleted what was there, or it has expired, and of that the log says nothing. An entry without
-    /// an expiry that no later batch explains is lost.
+    /// deleted what was there, or it has expired, and of that the log says nothing. An entry that has
+    /// not expired and that no later batch explains is lost.
     pub(super) fn drop_recycled(&mut self, recycled: impl Fn(SegmentId) -> bool) {
-        let segment_bytes = self.segment_bytes;
+        let (now, segment_bytes) = (self.now, self.segment_bytes);
         let stale = |entry: &Entry| {
             entry.location != LOST && recycled(entry.location.split(segment_bytes).0)
         };
@@ -175,19 +175,20 @@ impl Replay {
             let mut found = Vec::new();
             space.index.for_each(|identity, entry| {
                 if stale(&entry) {
-                    found.push((identity, entry.expiry.is_some()));
+                    found.push((identity, entry.expiry));
                 }
             });
-            for (identity, expires) in found {
-                if expires {
+            for (identity, expiry) in found {
+                if expiry.may_have_passed(now) {
                     space.index.remove(identity);
                 } else {
-                    space.index.insert(identity, lost_entry());
+                    space.index.insert(identity, Entry { expiry, ..lost_entry() });
                 }
             }
-            space.side.retain(|_, side| !(stale(&side.entry) && side.entry.expiry.is_some()));
+            let passed = |entry: &Entry| stale(entry) && entry.expiry.may_have_passed(now);
+            space.side.retain(|_, side| !passed(&side.entry));
             for side in space.side.values_mut().filter(|side| stale(&side.entry)) {
-                side.entry = lost_entry();
+                side.entry = Entry { expiry: side.entry.expiry, ..lost_entry() };
             }
         }
     }
@@ -202,16 +203,23 @@ impl Replay {
         for space in &mut self.spaces {
             let mut changed = Vec::new();
             let mut gone = Vec::new();
+            let mut lost = 0;
             space.index.for_each(|identity, mut entry| {
                 grant_grace(&mut entry, now);
                 if entry.expiry.surely_passed(now) {
                     gone.push(identity);
+                } else if entry.location == LOST {
+                    lost += 1;
                 } else if dangling(&entry) {
                     changed.push((identity, lost_entry()));
                 } else if entry.touch > 0 {
                     changed.push((identity, entry));
                 }
             });
+            if lost > 0 {
+                tracing::error!(lost, "keys are lost: reads of them say so until they are written");
+                self.lost += lost;
+            }
             for identity in gone {
                 space.index.remove(identity);
             }

@@ -338,14 +338,15 @@ fn reply(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn pause(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let millis =
-        u64::try_from(integer(&args[2])?).map_err(|_| Stop::error("ERR timeout is negative"))?;
+    let millis = integer(&args[2])
+        .map_err(|_| Stop::error("ERR timeout is not an integer or out of range"))?;
+    let millis = u64::try_from(millis).map_err(|_| Stop::error("ERR timeout is negative"))?;
     let writes_only = match args.get(3) {
         None => false,
         Some(_) if args.len() > 4 => return Err(text::SYNTAX),
         Some(mode) if is(mode, "all") => false,
         Some(mode) if is(mode, "write") => true,
-        Some(_) => return Err(text::SYNTAX),
+        Some(_) => return Err(Stop::error("ERR CLIENT PAUSE mode must be WRITE or ALL")),
     };
     cx.state.pause = Some(Pause { until: cx.now.plus(millis), writes_only });
     cx.reply.ok();

@@ -40,6 +40,20 @@ static SUBCOMMANDS: &[Command] = &[
     sub("getkeys", -3, "Returns the keys of a command.", getkeys),
 ];
 
+/// HELP of every command with subcommands.
+pub(super) static HELP: Command = sub("help", 2, "Prints this help.", |cx, args| {
+    let Some(command) = find(&args[0]) else { return Err(text::SYNTAX) };
+    let name = command.name.to_ascii_uppercase();
+    let subcommands = || command.subcommands.iter().chain(std::iter::once(&HELP));
+    cx.reply.array(1 + 2 * subcommands().count());
+    cx.reply.simple(&format!("{name} <subcommand> [<arg> ...]. Subcommands are:"));
+    for sub in subcommands() {
+        cx.reply.simple(&sub.name.to_ascii_uppercase());
+        cx.reply.simple(&format!("    {}", sub.summary));
+    }
+    Ok(())
+});
+
 fn find(name: &[u8]) -> Option<&'static Command> {
     all().find(|command| is(name, command.name))
 }
@@ -62,10 +76,10 @@ fn info(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             (Some(command), Some(sub)) => {
                 match command.subcommands.iter().find(|other| is(sub, other.name)) {
                     Some(sub) => info_of(cx, sub, Some(command.name)),
-                    None => cx.reply.null_array(),
+                    None => cx.reply.null(),
                 }
             }
-            (None, _) => cx.reply.null_array(),
+            (None, _) => cx.reply.null(),
         }
     }
     Ok(())
@@ -93,7 +107,7 @@ fn info_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
     reply.set(command.categories().count());
     command.categories().for_each(|name| reply.simple(name));
     // Tips.
-    reply.array(0);
+    reply.set(0);
     key_specs(cx, command);
     cx.reply.array(command.subcommands.len());
     for sub in command.subcommands {
@@ -104,9 +118,9 @@ fn info_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
 fn key_specs(cx: &mut Context<'_>, command: &Command) {
     let reply = &mut cx.reply;
     if command.keys == Keys::None {
-        return reply.array(0);
+        return reply.set(0);
     }
-    reply.array(1);
+    reply.set(1);
     reply.map(3);
     reply.bulk(b"flags");
     let access = if command.flags.has(READONLY) { ["RO", "access"] } else { ["RW", "update"] };

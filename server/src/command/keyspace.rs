@@ -53,7 +53,7 @@ const fn object(name: &'static str, summary: &'static str, handler: super::Handl
 
 static OBJECT: &[Command] = &[
     object("encoding", "Returns the encoding of a value.", encoding),
-    object("freq", "Returns the access frequency of a key.", |_, _| {
+    object("freq", "Answers an error: frequencies of access are not shown.", |_, _| {
         Err(Stop::error(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
              Please note that when switching between policies at runtime LRU and LFU data will \
@@ -127,7 +127,10 @@ const LISTPACK_FIELDS_MAX: usize = 512;
 
 fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[2])?;
-    let Some(found) = cx.find(&key)? else { return Err(text::NO_KEY) };
+    let Some(found) = cx.find(&key)? else {
+        cx.reply.null();
+        return Ok(());
+    };
     let name = match Kind::of_tag(found.value_type) {
         Some(Kind::Hash) => match Hash::parse(&found.value) {
             Ok(hash) if hash.len() <= LISTPACK_FIELDS_MAX => "listpack",
@@ -144,10 +147,10 @@ fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// OBJECT IDLETIME and OBJECT REFCOUNT.
 fn constant_of_key(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[2])?;
-    if cx.find(&key)?.is_none() {
-        return Err(text::NO_KEY);
+    match cx.find(&key)? {
+        Some(_) => cx.reply.integer(i64::from(is(&args[1], "refcount"))),
+        None => cx.reply.null(),
     }
-    cx.reply.integer(i64::from(is(&args[1], "refcount")));
     Ok(())
 }
 

@@ -102,8 +102,9 @@ pub fn resolve(args: Args<'_>) -> Result<Resolved, Stop> {
     };
     let mut container = "";
     if let (false, Some(name)) = (command.subcommands.is_empty(), args.get(1)) {
-        let sub =
-            command.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name));
+        let help = std::iter::once(&super::describe::HELP);
+        let mut subcommands = command.subcommands.iter().chain(help);
+        let sub = subcommands.find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name));
         let Some(sub) = sub else { return Err(unknown_subcommand(command, name)) };
         container = command.name;
         command = sub;

@@ -128,7 +128,7 @@ fn channels(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn numsub(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    cx.reply.map(args.len() - 2);
+    cx.reply.array((args.len() - 2) * 2);
     for channel in args.iter().skip(2) {
         let count = cx.state.pubsub.subscribers(channel);
         cx.reply.bulk(channel);

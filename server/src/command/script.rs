@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::parse::{Clock, error, integer, is};
 use super::table::flag::{NOSCRIPT, STALE, TIMED, WRITE};
-use super::{Command, Context, Group, Keys, Outcome, Stop, text};
+use super::{Command, Context, Group, Keys, Outcome, Stop};
 use crate::notify;
 use crate::resp::Args;
 use crate::value::Kind;
@@ -192,7 +192,9 @@ fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.get(2) {
         None => {}
         Some(word) if args.len() == 3 && (is(word, "async") || is(word, "sync")) => {}
-        Some(_) => return Err(text::SYNTAX),
+        Some(_) => {
+            return Err(Stop::error("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
+        }
     }
     cx.state.scripts.clear();
     cx.reply.ok();

@@ -55,11 +55,16 @@ pub(super) static COMMANDS: &[Command] = &[
         .flags(ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI),
     entry("monitor", 1, "1.0.0", "Shows every command.", monitor)
         .flags(ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | SKIP_MONITOR),
-    entry("cluster", -2, "3.0.0", "Refused: this is no cluster.", |_, _| {
-        Err(Stop::error("ERR This instance has cluster support disabled"))
-    })
-    .flags(STALE),
+    entry("cluster", -2, "3.0.0", "Refused: this is no cluster.", no_cluster).flags(STALE),
+    entry("readonly", 1, "3.0.0", "Refused: this is no cluster.", no_cluster)
+        .flags(LOADING | STALE | FAST),
+    entry("readwrite", 1, "3.0.0", "Refused: this is no cluster.", no_cluster)
+        .flags(LOADING | STALE | FAST),
 ];
+
+fn no_cluster(_cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    Err(Stop::error("ERR This instance has cluster support disabled"))
+}
 
 fn time(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let millis = cx.now.0;

@@ -66,17 +66,23 @@ enum Change {
 }
 
 fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let change = match (args.get(2), args.get(3), args.len()) {
-        (None, _, _) => Change::Keep,
-        (Some(option), None, _) if is(option, "persist") => Change::Remove,
+    let option = match (args.get(2), args.get(3), args.len()) {
+        (None, _, _) => None,
+        (Some(option), None, _) if is(option, "persist") => Some(None),
         (Some(option), Some(amount), 4) => {
-            let clock = Clock::named(option).ok_or(text::SYNTAX)?;
-            Change::Set(clock.positive(amount, cx.now, "getex")?)
+            Some(Some((Clock::named(option).ok_or(text::SYNTAX)?, amount)))
         }
         _ => return Err(text::SYNTAX),
     };
     let key = cx.key(&args[1])?;
     let found = cx.find_string(&key)?;
+    let change = match option {
+        None => Change::Keep,
+        Some(None) => Change::Remove,
+        // As in Redis, only a key that exists has its new expiry looked at.
+        Some(Some(_)) if found.is_none() => Change::Keep,
+        Some(Some((clock, amount))) => Change::Set(clock.positive(amount, cx.now, "getex")?),
+    };
     cx.count_read(found.is_some());
     if let Some(found) = &found {
         match change {

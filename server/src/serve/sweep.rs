@@ -10,6 +10,9 @@ use super::Server;
 use super::client::{Client, Closing, Wait};
 use crate::config::{ClientClass, Config};
 
+/// A client that has sent nothing for so long keeps no more memory than it needs.
+const SHRINK_AFTER_MS: u64 = 2_000;
+
 /// What to do with a connection after its output has been written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AfterFlush {
@@ -58,6 +61,9 @@ impl Server {
         let mut closed = Vec::new();
         let (mut timeouts, mut over) = (0, 0);
         for client in self.clients.others_mut() {
+            if now.since(client.received_at) > SHRINK_AFTER_MS {
+                client.connection.input.shrink();
+            }
             let Some(why) = verdict(client, &self.state.config, now) else { continue };
             let soft = client.over_soft_since.is_some();
             timeouts += u64::from(!soft);
