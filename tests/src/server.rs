@@ -130,11 +130,23 @@ impl Server {
     /// # Errors
     /// When the process cannot be started.
     pub fn spawn(command: &ServerCommand, folder: &Path, port: u16) -> Result<Self> {
-        let log = folder.with_extension("log");
+        Self::spawn_logging(command, folder, port, &folder.with_extension("log"))
+    }
+
+    /// [`Server::spawn`] with another log file, for folders that nothing can be put beside.
+    ///
+    /// # Errors
+    /// As [`Server::spawn`].
+    pub fn spawn_logging(
+        command: &ServerCommand,
+        folder: &Path,
+        port: u16,
+        log: &Path,
+    ) -> Result<Self> {
         if !command.is_emberlog() {
             fs::create_dir_all(folder)?;
         }
-        let output = File::options().create(true).append(true).open(&log)?;
+        let output = File::options().create(true).append(true).open(log)?;
         let line = format!("exec {} --port {port} --dir '{}'", command.line, folder.display());
         let child = Command::new("sh")
             .args(["-c", &line])
@@ -143,7 +155,11 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {line}"))?;
-        Ok(Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), log })
+        Ok(Self {
+            child,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            log: log.to_owned(),
+        })
     }
 
     /// Waits until the server answers PING with PONG; `-LOADING` and refused connections are waited out, and so is
