@@ -367,12 +367,10 @@ impl Shard {
     fn verdict(&mut self, row: &RecordRow<'_>, location: Location, seq: BatchSeq) -> Verdict {
         let replayable = seq > self.root.older.start_seq;
         let head = &row.head;
-        let planted = match head.kind {
-            Kind::Delete => planted!(DropTombstones),
-            Kind::Touch => planted!(DropTouches),
-            _ => false,
-        };
-        if planted {
+        if head.kind == Kind::Delete && planted!(DropTombstones) {
+            return Verdict::Drop;
+        }
+        if head.kind == Kind::Touch && planted!(DropTouches) {
             return Verdict::Drop;
         }
         match head.kind {
