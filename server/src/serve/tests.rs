@@ -162,10 +162,15 @@ impl Harness {
     fn settle(&mut self, client: usize) -> Vec<u8> {
         let mut got = Vec::new();
         let mut quiet = 0;
-        while quiet < 20 {
+        // A slow disk is not a quiet one; a minute of it is a defect.
+        for _ in 0..60_000 {
+            if quiet >= 20 {
+                break;
+            }
             let busy = self.drive_once();
             let more = self.take(client);
-            quiet = if busy || !more.is_empty() { 0 } else { quiet + 1 };
+            let waiting = self.server.shard.as_ref().unwrap().stats().io_in_flight > 0;
+            quiet = if busy || waiting || !more.is_empty() { 0 } else { quiet + 1 };
             got.extend(more);
             let pending = self.server.clients.at(client).map_or(0, |client| {
                 usize::from(client.wait != super::client::Wait::Nothing)
