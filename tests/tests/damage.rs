@@ -85,8 +85,8 @@ fn build(command: &ServerCommand, folder: &Path, rng: &mut Rng) -> Result<Truth>
         if generation < 2 {
             server.terminate()?;
         } else {
-            // A quiet log confirms its last batch; before that, damage to it could be a torn write.
-            std::thread::sleep(Duration::from_millis(1500));
+            // A log confirms its last batch when it has been quiet for a second; before, damage to it may be a torn write.
+            std::thread::sleep(Duration::from_millis(3000));
             server.kill()?;
         }
     }
@@ -121,20 +121,32 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Header bytes one by one, then anywhere; the rarer harms once per file.
-fn trials(files: &[PathBuf], root: &Path, rng: &mut Rng, count: usize) -> Result<Vec<Trial>> {
+/// Bits near the headers and anywhere, pages, and whole files where `clean` says that a checkpoint knows them all.
+fn trials(
+    files: &[PathBuf],
+    root: &Path,
+    rng: &mut Rng,
+    (clean, count): (bool, usize),
+) -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
+    // A file that was written after the last checkpoint and is gone has left no trace: nobody can miss it.
+    let rare: &[Harm] = if clean {
+        &[Harm::ZeroPage, Harm::OtherPage, Harm::Cut, Harm::Remove]
+    } else {
+        &[Harm::ZeroPage, Harm::OtherPage]
+    };
+    let each = count.div_ceil(3 * files.len());
     for path in files {
         let length = path.metadata()?.len();
         let file = path.strip_prefix(root)?.to_owned();
         let is_segment = file.starts_with("segments");
-        let dense = if is_segment { 6 } else { 40 };
+        let dense = if is_segment { each } else { 5 * each };
         for _ in 0..dense {
             let near = rng.u64(..length.min(4200));
             trials.push(Trial { file: file.clone(), harm: Harm::Bit, at: near });
             trials.push(Trial { file: file.clone(), harm: Harm::Bit, at: rng.u64(..length) });
         }
-        for harm in [Harm::ZeroPage, Harm::OtherPage, Harm::Cut, Harm::Remove] {
+        for &harm in rare {
             trials.push(Trial { file: file.clone(), harm, at: rng.u64(..length) });
         }
     }
@@ -265,7 +277,7 @@ fn run(clean: bool) -> Result<()> {
     let files = files_of(&image)?;
     let mut tally = Tally::default();
     let mut failures = Vec::new();
-    for trial in trials(&files, &image, &mut rng, count)? {
+    for trial in trials(&files, &image, &mut rng, (clean, count))? {
         let data = folder.path().join("data");
         copy(&image, &data)?;
         hurt(&data, &trial, &mut rng)?;
