@@ -79,8 +79,13 @@ pub(crate) fn recover(
     let now = sources.iter().map(|source| source.wall_max).fold(now, UnixMillis::max);
     let seq_max = sources.iter().map(|source| source.seq_max).max().unwrap_or_default();
     let lsn_max = sources.iter().map(|source| source.lsn_max).max().unwrap_or_default();
-    let recycled = |id| sources.iter().any(|s| s.segment == id && s.recycled_since(start));
-    replay.drop_recycled(recycled);
+    // By segment number, because every entry asks.
+    let slots = sources.iter().map(|source| source.segment.0 as usize + 1).max().unwrap_or(0);
+    let mut recycled = vec![None; slots];
+    for source in &sources {
+        recycled[source.segment.0 as usize] = source.recycled_since(start);
+    }
+    replay.drop_recycled(|id| recycled.get(id.0 as usize).copied().flatten());
     merge(&mut disk, &root, &mut sources, start, &mut replay, progress);
     let replayed = sources.iter().filter(|source| source.seq_max > start).count() as u64;
     let void = replay.void_group();
@@ -89,8 +94,11 @@ pub(crate) fn recover(
         tracing::error!(found, durable, "acknowledged records at the end of the log are missing");
         replay.lost += 1;
     }
-    let has_data = |id| sources.iter().any(|s: &Source| s.segment == id && s.has_data());
-    replay.settle(has_data);
+    let mut has_data = vec![false; slots];
+    for source in &sources {
+        has_data[source.segment.0 as usize] = source.has_data();
+    }
+    replay.settle(|id| has_data.get(id.0 as usize).copied().unwrap_or(false));
     let corrupt = replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
     let segments = segments::table(&mut disk, &root, config, &sources, &replay.spaces)?;
     let mut checkpoint_bytes = [0; 3];

@@ -166,28 +166,30 @@ impl Replay {
     /// is recycled when nothing in it is alive: a later batch, to be replayed, has overwritten or
     /// deleted what was there, or it has expired, and of that the log says nothing. An entry that has
     /// not expired and that no later batch explains is lost.
-    pub(super) fn drop_recycled(&mut self, recycled: impl Fn(SegmentId) -> bool) {
+    pub(super) fn drop_recycled(&mut self, recycled: impl Fn(SegmentId) -> Option<UnixMillis>) {
         let (now, segment_bytes) = (self.now, self.segment_bytes);
+        // When a stale entry's segment was recycled: the clock may have been set back since.
         let stale = |entry: &Entry| {
-            entry.location != LOST && recycled(entry.location.split(segment_bytes).0)
+            let recycled = recycled(entry.location.split(segment_bytes).0);
+            recycled.filter(|_| entry.location != LOST).map(|at| at.max(now))
         };
         for space in &mut self.spaces {
             let mut found = Vec::new();
             space.index.for_each(|identity, entry| {
-                if stale(&entry) {
-                    found.push((identity, entry.expiry));
+                if let Some(at) = stale(&entry) {
+                    found.push((identity, entry.expiry, at));
                 }
             });
-            for (identity, expiry) in found {
-                if expiry.may_have_passed(now) {
+            for (identity, expiry, at) in found {
+                if expiry.may_have_passed(at) {
                     space.index.remove(identity);
                 } else {
                     space.index.insert(identity, Entry { expiry, ..lost_entry() });
                 }
             }
-            let passed = |entry: &Entry| stale(entry) && entry.expiry.may_have_passed(now);
+            let passed = |e: &Entry| stale(e).is_some_and(|at| e.expiry.may_have_passed(at));
             space.side.retain(|_, side| !passed(&side.entry));
-            for side in space.side.values_mut().filter(|side| stale(&side.entry)) {
+            for side in space.side.values_mut().filter(|side| stale(&side.entry).is_some()) {
                 side.entry = Entry { expiry: side.entry.expiry, ..lost_entry() };
             }
         }

@@ -34,8 +34,8 @@ pub(super) struct Source {
     scanned: Option<Scanned>,
     /// A footer must be written.
     unsealed: bool,
-    /// Its header says which use this is.
-    header_ok: bool,
+    /// When this use of the slot began, if its header can be read.
+    created: Option<UnixMillis>,
 }
 
 impl Source {
@@ -44,10 +44,10 @@ impl Source {
         self.seq_max > BatchSeq(0)
     }
 
-    /// Whether this use of the segment began after the batch `start`: what a checkpoint of then
-    /// says of the segment concerns an earlier use.
-    pub(super) fn recycled_since(&self, start: BatchSeq) -> bool {
-        self.header_ok && (!self.has_data() || self.seq_min > start)
+    /// When this use of the segment began, if that was after the batch `start`: what a checkpoint of
+    /// then says of the segment concerns an earlier use.
+    pub(super) fn recycled_since(&self, start: BatchSeq) -> Option<UnixMillis> {
+        self.created.filter(|_| !self.has_data() || self.seq_min > start)
     }
 
     fn empty(segment: SegmentId, incarnation: Incarnation) -> Source {
@@ -64,7 +64,7 @@ impl Source {
             trailer: None,
             scanned: None,
             unsealed: false,
-            header_ok: false,
+            created: None,
         }
     }
 
@@ -187,7 +187,7 @@ fn inspect(
         }
     };
     let mut source = Source::empty(segment, incarnation);
-    source.header_ok = head.is_some();
+    source.created = head.map(|head| head.created);
     if let Some(trailer) = trailer.filter(|trailer| trailer.incarnation == incarnation) {
         source.seq_min = trailer.seq_min;
         source.seq_max = trailer.seq_max;

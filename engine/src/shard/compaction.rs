@@ -367,9 +367,10 @@ impl Shard {
     fn verdict(&mut self, row: &RecordRow<'_>, location: Location, seq: BatchSeq) -> Verdict {
         let replayable = seq > self.root.older.start_seq;
         let head = &row.head;
-        if planted!(DropTombstones) && head.kind == Kind::Delete
-            || planted!(DropTouches) && head.kind == Kind::Touch
-        {
+        if head.kind == Kind::Delete && planted!(DropTombstones) {
+            return Verdict::Drop;
+        }
+        if head.kind == Kind::Touch && planted!(DropTouches) {
             return Verdict::Drop;
         }
         match head.kind {
@@ -436,12 +437,14 @@ impl Shard {
             let Ok(touch) = TouchRow::decode(bytes) else { continue };
             let Some((_, identity)) = unpack(touch.identity) else { continue };
             let entry = self.space(namespace).and_then(|space| space.index.get(identity));
-            if let Some(entry) = entry
-                && entry.touch > 0
-                && let Due::At(seconds) = entry.expiry.due(self.now)
-            {
-                let expires_s = u32::try_from(seconds).unwrap_or(u32::MAX);
-                rows.extend(TouchRow { touch: entry.touch, expires_s, ..touch }.encode());
+            match entry.map(|entry| (entry.touch, entry.expiry.due(self.now))) {
+                Some((class @ 1.., Due::At(seconds))) => {
+                    let expires_s = u32::try_from(seconds).unwrap_or(u32::MAX);
+                    rows.extend(TouchRow { touch: class, expires_s, ..touch }.encode());
+                }
+                Some(_) => {}
+                // Gone: so that what is older does not come back with its grace.
+                None => rows.extend(TouchRow { touch: 1, expires_s: 0, ..touch }.encode()),
             }
         }
         if rows.is_empty() {

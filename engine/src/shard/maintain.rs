@@ -110,7 +110,8 @@ impl Shard {
         }
     }
 
-    /// Removes an expired entry. Nothing is logged: the time in its record is enough.
+    /// Removes an expired entry. Nothing is logged if its record says when it expired; a touched entry
+    /// would come back after a crash with the grace of its quantum, so its end is journaled.
     pub(super) fn expire_entry(
         &mut self,
         namespace: Namespace,
@@ -124,6 +125,9 @@ impl Shard {
             self.hot.remove(namespace, identity, &key);
         }
         self.bury(&entry);
+        if entry.touch > 0 {
+            self.journal_end(namespace, identity);
+        }
         self.counters.expired_keys += 1;
         if let Some(due) = due {
             self.counters.expiry_lag_ms.record(self.now.since(due));

@@ -10,8 +10,8 @@ use super::Shard;
 use super::read::Owner;
 use crate::format::record::{self, Head, Kind, TouchRow};
 use crate::hot::NewEntry;
-use crate::index::{Due, Entry, Expiry, SizeClass, touch_class_of, touch_quantum_secs};
-use crate::key::Key;
+use crate::index::{Due, Entry, Expiry, Identity, SizeClass, touch_class_of, touch_quantum_secs};
+use crate::key::{Key, pack};
 use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM, segment_bytes_alone};
 use crate::space::{LOST, SideEntry};
 use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
@@ -248,6 +248,24 @@ impl Shard {
         self.schedule(key.namespace, key.identity, Some(expires_at));
         self.counters.touches += 1;
         Ok(barrier)
+    }
+
+    /// Journals that a touched entry has expired: a touch to the beginning of time. A crash before it is
+    /// durable may bring the key back for the rest of its quantum, so replies that tell of its absence
+    /// wait for it. Left out when there is no room: then that is all that happens.
+    pub(super) fn journal_end(&mut self, namespace: Namespace, identity: Identity) {
+        let head = Head {
+            value_len: record::TOUCH_ROW_BYTES as u32,
+            ..self.head(Kind::Touch, namespace, &[])
+        };
+        if self.room_for_delete(head.padded_bytes() + 128) != Room::Yes {
+            return;
+        }
+        let row = TouchRow { identity: identity.to_bits(), touch: 1, expires_s: 0 };
+        let packed = pack(namespace, identity);
+        if self.append(&head, &[], &row.encode(), packed).is_ok() {
+            self.counters.touch_bytes += head.padded_bytes() as u64;
+        }
     }
 
     /// Deletes every key of a namespace with one record.

@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use emberlog_engine::{Lsn, Room};
 
-use super::client::{Client, Queued, ReplyMode, Session};
+use super::client::{Client, Closing, Queued, ReplyMode, Session};
 use super::state::{Stage, State};
 use super::{Server, suspend};
 use crate::command::{Context, RECORD_OVERHEAD, Resolved, Stop, flag, resolve, text};
@@ -116,7 +116,13 @@ fn keep_back(session: &mut Session, out: &mut Vec<u8>, start: usize) {
 fn execute(cx: &mut Context<'_>, args: Args<'_>, clock_us: fn() -> u64) -> Result<(), Stop> {
     let resolved = match resolve(args) {
         Ok(resolved) => resolved,
-        Err(stop) => return Err(refuse(cx, stop)),
+        Err(stop) => {
+            if is_http(args) {
+                tracing::warn!(client = cx.session.peer.addr, "closing a client that speaks HTTP");
+                cx.session.close(Closing::Now);
+            }
+            return Err(refuse(cx, stop));
+        }
     };
     let flags = resolved.command.flags;
     if let Err(stop) = check(cx, resolved) {
@@ -135,6 +141,13 @@ fn execute(cx: &mut Context<'_>, args: Args<'_>, clock_us: fn() -> u64) -> Resul
     }
     make_room(cx, resolved, args)?;
     call(cx, resolved, args, clock_us)
+}
+
+/// Whether a browser was led to send requests here: its body could be commands.
+fn is_http(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| {
+        name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+    })
 }
 
 /// Whether this is EXEC of a queue that writes.

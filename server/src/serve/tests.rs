@@ -5,10 +5,12 @@
 
 mod atomicity;
 mod commands;
+mod failures;
 mod limits;
 mod waiting;
 
 use emberlog_engine::driver::{self, DriverChoice, SystemDisk};
+use emberlog_engine::io::{IoError, IoErrorKind, IoRequest, IoResult};
 use emberlog_engine::{Config as StoreConfig, Shard, UnixMillis};
 
 use super::Server;
@@ -20,6 +22,8 @@ use crate::config::Config;
 struct Harness {
     server: Server,
     disk: Box<dyn SystemDisk>,
+    /// Whether the disk fails every write from now on.
+    broken: bool,
     now: UnixMillis,
     folder: tempfile::TempDir,
 }
@@ -38,11 +42,14 @@ fn identity() -> Identity {
 /// Any fixed moment: tests do not depend on the date.
 const START: UnixMillis = UnixMillis(1_700_000_000_000);
 
+/// Smallest disk that a store works on, in segments of 1 MiB.
+const SMALL_DISK: u64 = StoreConfig::SEGMENTS_MIN << 20;
+
 fn open(folder: &std::path::Path, now: UnixMillis) -> (Shard, Box<dyn SystemDisk>) {
     let mut disk = driver::open_store(folder, DriverChoice::Threads).unwrap();
     let config = StoreConfig {
         segment_bytes: 1 << 20,
-        disk_bytes_max: 64 << 20,
+        disk_bytes_max: SMALL_DISK,
         memory_bytes_max: 64 << 20,
         ..StoreConfig::default()
     };
@@ -60,7 +67,7 @@ impl Harness {
         let (shard, disk) = open(folder.path(), START);
         let mut server = Server::new(State::new(config, identity(), 7), || 0, START);
         server.open(shard);
-        Harness { server, disk, now: START, folder }
+        Harness { server, disk, broken: false, now: START, folder }
     }
 
     /// The same store after a clean stop, with nothing in RAM.
@@ -69,11 +76,11 @@ impl Harness {
         while !self.server.shard.as_ref().unwrap().closed() {
             self.drive_once();
         }
-        let Harness { mut server, disk, now, folder } = self;
+        let Harness { mut server, disk, now, folder, .. } = self;
         drop((server.shard.take(), disk));
         let (shard, disk) = open(folder.path(), now);
         server.open(shard);
-        Harness { server, disk, now, folder }
+        Harness { server, disk, broken: false, now, folder }
     }
 
     fn advance(&mut self, millis: u64) {
@@ -109,8 +116,19 @@ impl Harness {
     fn drive_once(&mut self) -> bool {
         let shard = self.server.shard.as_mut().unwrap();
         shard.tick(self.now);
+        let mut failed = Vec::new();
         while let Some((id, request)) = shard.poll_io() {
-            self.disk.start(id, request);
+            match request {
+                IoRequest::Write { buffer, .. } if self.broken => {
+                    let error = IoError { kind: IoErrorKind::Failed, errno: 5 };
+                    let outcome = Err(error);
+                    failed.push((id, IoResult { buffer: Some(buffer), outcome, micros: 0 }));
+                }
+                request => self.disk.start(id, request),
+            }
+        }
+        for (id, result) in failed {
+            shard.complete(id, result, self.now);
         }
         self.disk.submit();
         self.disk.wait(Some(std::time::Duration::from_millis(1)));

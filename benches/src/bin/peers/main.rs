@@ -46,6 +46,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let cores = std::thread::available_parallelism()?.get();
     side::pin_to_core(1)?;
     let mut rows = Vec::new();
     for promise in [Promise::EveryWrite, Promise::EverySecond, Promise::Nothing] {
@@ -73,5 +74,5 @@ fn main() -> Result<()> {
             rows.extend(sides.into_iter().map(report::median));
         }
     }
-    report::write(&arguments.output, &rows, arguments.connections, arguments.keys)
+    report::write(&arguments.output, &rows, cores, (arguments.connections, arguments.keys))
 }

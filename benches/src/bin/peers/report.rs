@@ -62,11 +62,15 @@ fn output_of(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Writes the table to `path`, and beside it `peers.csv` and `peers.svg`.
-pub(crate) fn write(path: &str, rows: &[Row], connections: usize, keys: u64) -> Result<()> {
+pub(crate) fn write(
+    path: &str,
+    rows: &[Row],
+    cores: usize,
+    (connections, keys): (usize, u64),
+) -> Result<()> {
     let mut text = String::from("# Results\n\n## Beside a peer\n\n");
     let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown");
-    let cores = std::thread::available_parallelism()?;
     writeln!(
         text,
         "`cargo run --release -p emberlog-benches --bin peers`\n\n\

@@ -81,6 +81,18 @@ fn a_client_that_never_reads_is_stopped_and_then_closed() {
 }
 
 #[test]
+fn a_browser_cannot_be_made_to_send_commands() {
+    for request in ["POST / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n"] {
+        let mut h = Harness::new();
+        let c = h.connect();
+        h.feed(c, format!("{request}\r\nSET hacked 1\r\n").as_bytes());
+        assert!(h.server.is_finished(c), "{request}");
+        let c = h.connect();
+        assert_eq!(h.ask(c, "EXISTS hacked"), ":0");
+    }
+}
+
+#[test]
 fn only_this_machine_may_connect_without_a_password() {
     let mut h = Harness::new();
     assert!(h.server.admit(true).is_ok());

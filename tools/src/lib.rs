@@ -1,1 +1,0 @@
-//! Placeholder crate root; filled by the pieces that live here.
