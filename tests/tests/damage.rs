@@ -86,7 +86,7 @@ fn build(command: &ServerCommand, folder: &Path, rng: &mut Rng) -> Result<Truth>
             server.terminate()?;
         } else {
             // A log confirms its last batch when it has been quiet for a second; before, damage to it may be a torn write.
-            std::thread::sleep(Duration::from_millis(3000));
+            std::thread::sleep(Duration::from_secs(3));
             server.kill()?;
         }
     }
