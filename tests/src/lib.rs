@@ -5,6 +5,7 @@
 //! could run against any server that speaks the Redis protocol, and while the harness was written, did.
 
 pub mod attack;
+pub mod capacity;
 pub mod killloop;
 pub mod process;
 pub mod resp;

@@ -8,10 +8,10 @@ let server: ChildProcess
 export async function connect() {
   server = spawn("redis-server", ["--port", port, "--loglevel", "notice"], {stdio: "inherit"})
   for (let tries = 0; tries < 500; tries++) {
-    if (await isOpen()) return
+    if (await answers()) return
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
-  throw new Error("redis-server does not listen")
+  throw new Error("redis-server does not answer")
 }
 
 export async function disconnect() {
@@ -20,9 +20,14 @@ export async function disconnect() {
   await ended
 }
 
-function isOpen() {
+// PONG, not a mere open port: a server may listen while it is still loading.
+function answers(): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = net.connect(Number(port), "localhost", () => resolve(true) as any || socket.destroy())
+    const socket = net.connect(Number(port), "localhost", () => socket.write("PING\r\n"))
+    socket.once("data", (data) => {
+      resolve(data.toString() === "+PONG\r\n")
+      socket.destroy()
+    })
     socket.once("error", () => resolve(false))
   })
 }

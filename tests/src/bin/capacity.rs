@@ -1,183 +1,155 @@
-//! `capacity`: far more data than memory. Writes distinct values, reads every one back, then overwrites
-//! several times the disk limit, and watches memory, device reads and disk space throughout.
+//! `capacity`: data many times larger than RAM, verified byte by byte, with memory and disk watched all the time.
 //!
-//! ```text
-//! cargo run --release -p emberlog-tests --bin capacity -- --gigabytes 2
-//! ```
+//! Exit code 0 only if every value was right, RSS stayed within the budget + 10 %, the segment files stayed inside the
+//! disk limit, and every cold GET cost exactly one read of the device.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use emberlog_tests::process::{self, RssWatch};
-use emberlog_tests::resp::{Client, Reply};
+use emberlog_tests::capacity::{Load, Phase, Watch};
 use emberlog_tests::server::{Server, ServerCommand};
-use emberlog_tests::value;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
-/// Bytes of a value, label included.
-const VALUE_BYTES: usize = 4096;
-/// Commands sent before their replies are read.
-const WINDOW: u64 = 64;
-const MB: u64 = 1 << 20;
-
-/// More data than memory, and more writes than disk.
+/// Writes more than RAM holds, reads it back, overwrites it several times, and judges.
 #[derive(Parser)]
 struct Args {
-    /// Gigabytes of distinct values.
-    #[arg(long, default_value_t = 2.0)]
-    gigabytes: f64,
-    /// Memory budget of the server, in megabytes.
+    /// Bytes of distinct values, in MiB.
+    #[arg(long, default_value_t = 2048)]
+    data_mib: u64,
+    /// The server's memory budget, in MiB.
     #[arg(long, default_value_t = 256)]
-    memory_mb: u64,
-    /// Disk limit of the overwrites, in megabytes.
-    #[arg(long, default_value_t = 1024)]
-    disk_mb: u64,
+    memory_mib: u64,
+    /// The server's disk limit, in MiB.
+    #[arg(long, default_value_t = 3072)]
+    disk_mib: u64,
     /// How many times the disk limit is written in overwrites.
     #[arg(long, default_value_t = 5)]
-    rounds: u64,
+    overwrites: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 8)]
+    connections: u64,
+    /// Seed of sizes and order.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder that holds the data, on the disk to be tested. Default: the system's temporary folder.
+    #[arg(long)]
+    dir: Option<PathBuf>,
 }
 
-fn key(number: u64) -> Vec<u8> {
-    format!("capacity:{number:010}").into_bytes()
-}
-
-/// Sends `count` commands, a window at a time, and hands every reply to `check`.
-fn pipelined(
-    client: &mut Client,
-    count: u64,
-    mut command: impl FnMut(u64) -> Vec<Vec<u8>>,
-    mut check: impl FnMut(u64, Reply) -> Result<()>,
-) -> Result<()> {
-    let mut next = 0;
-    while next < count {
-        let end = (next + WINDOW).min(count);
-        for number in next..end {
-            let words = command(number);
-            client.queue(&words.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        }
-        client.flush()?;
-        for number in next..end {
-            check(number, client.reply()?)?;
-        }
-        next = end;
-    }
-    Ok(())
-}
-
-fn written(number: u64, reply: &Reply) -> Result<()> {
-    ensure!(reply.is_ok(), "SET {number}: {reply:?}");
-    Ok(())
-}
-
-fn field(client: &mut Client, name: &str) -> Result<u64> {
-    client.info(name)?.with_context(|| format!("INFO has no {name}"))
-}
-
-/// Writes and reads back more than fits in memory.
-fn larger_than_memory(args: &Args, command: &ServerCommand) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let memory = format!("{}mb", args.memory_mb);
-    let flags = ["--maxmemory", &memory, "--disk-limit", "8gb"];
-    let server = Server::start(&command.with(&flags), &folder.path().join("data"))?;
-    let watch = RssWatch::start(server.pid());
-    let mut client = server.client()?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a few gigabytes in values of 4 KiB"
-    )]
-    let count = (args.gigabytes * 1e9) as u64 / VALUE_BYTES as u64;
-    let begin = Instant::now();
-    let set = |number| {
-        let key = key(number);
-        let bytes = value::make(&key, 1, VALUE_BYTES);
-        vec![b"SET".to_vec(), key, bytes]
-    };
-    pipelined(&mut client, count, set, |number, reply| written(number, &reply))?;
-    println!(
-        "written       {count} values of {VALUE_BYTES} B in {:.1} s",
-        begin.elapsed().as_secs_f64()
-    );
-    let (reads, cold) = (field(&mut client, "device_reads")?, field(&mut client, "cold_gets")?);
-    let begin = Instant::now();
-    let get = |number| vec![b"GET".to_vec(), key(number)];
-    pipelined(&mut client, count, get, |number, reply| {
-        let key = key(number);
-        ensure!(
-            matches!(&reply, Reply::Bulk(bytes) if *bytes == value::make(&key, 1, VALUE_BYTES)),
-            "GET {number} does not return what was written"
-        );
-        Ok(())
-    })?;
-    let reads = field(&mut client, "device_reads")? - reads;
-    let cold = field(&mut client, "cold_gets")? - cold;
-    let peak = watch.peak_bytes();
-    println!("read back     all, verified, in {:.1} s", begin.elapsed().as_secs_f64());
-    println!("cold GETs     {cold}, device reads {reads}");
-    println!("peak RSS      {} MB of {} MB", peak / MB, args.memory_mb);
-    ensure!(cold > count / 2, "most values must have been cold");
-    ensure!(reads == cold, "a cold GET takes exactly one device read");
-    ensure!(peak <= args.memory_mb * MB * 11 / 10, "memory exceeds its budget by more than 10 %");
-    server.kill()
-}
-
-/// Overwrites several times the disk limit.
-fn overwrites(args: &Args, command: &ServerCommand) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let data = folder.path().join("data");
-    let (memory, disk) = (format!("{}mb", args.memory_mb), format!("{}mb", args.disk_mb));
-    let flags = ["--maxmemory", &memory, "--disk-limit", &disk];
-    let server = Server::start(&command.with(&flags), &data)?;
-    let watch = RssWatch::start(server.pid());
-    let mut client = server.client()?;
-    // Half of the disk is alive.
-    let keys = args.disk_mb * MB / 2 / VALUE_BYTES as u64;
-    let writes = args.disk_mb * MB * args.rounds / VALUE_BYTES as u64;
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut newest = vec![0_u64; usize::try_from(keys)?];
-    let (begin, mut peak_disk, mut version) = (Instant::now(), 0, 0);
-    let mut done = 0;
-    while done < writes {
-        let part = (writes - done).min(20_000);
-        let set = |_| {
-            let number = random.u64(..keys);
-            version += 1;
-            newest[usize::try_from(number).unwrap_or(0)] = version;
-            let key = key(number);
-            let bytes = value::make(&key, version, VALUE_BYTES);
-            vec![b"SET".to_vec(), key, bytes]
-        };
-        pipelined(&mut client, part, set, |number, reply| written(number, &reply))?;
-        done += part;
-        peak_disk = peak_disk.max(process::disk_bytes(&data)?);
-    }
-    println!("overwritten   {writes} values in {:.1} s", begin.elapsed().as_secs_f64());
-    let get = |number| vec![b"GET".to_vec(), key(number)];
-    pipelined(&mut client, keys, get, |number, reply| {
-        let version = newest[usize::try_from(number)?];
-        let expected = (version > 0).then(|| value::make(&key(number), version, VALUE_BYTES));
-        match (reply, expected) {
-            (Reply::Nil, None) => Ok(()),
-            (Reply::Bulk(bytes), Some(expected)) if bytes == expected => Ok(()),
-            (reply, _) => bail!("GET {number}: not version {version}: {reply:.80?}"),
-        }
-    })?;
-    println!("read back     all at their newest version");
-    println!("peak disk     {} MB of {} MB (checkpoints included)", peak_disk / MB, args.disk_mb);
-    println!("peak RSS      {} MB of {} MB", watch.peak_bytes() / MB, args.memory_mb);
-    for name in ["write_amplification", "compactions", "checkpoints"] {
-        println!("{name:<20} {}", client.info(name)?.map_or("?".to_owned(), |n| n.to_string()));
-    }
-    // Index snapshots and the superblock stand beside the segments.
-    ensure!(peak_disk <= (args.disk_mb + 64) * MB, "the folder outgrew the disk limit");
-    ensure!(watch.peak_bytes() <= args.memory_mb * MB * 11 / 10, "memory exceeds its budget");
-    server.kill()
-}
-
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let command = ServerCommand::under_test()?;
-    larger_than_memory(&args, &command)?;
-    overwrites(&args, &command)?;
-    println!("PASS");
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
+    let (memory, disk) = (format!("{}mb", args.memory_mib), format!("{}mb", args.disk_mib));
+    let flags = ["--ack", "durable", "--maxmemory", &memory, "--disk-limit", &disk];
+    let command = ServerCommand::under_test()?.with(&flags);
+    let parent = match &args.dir {
+        Some(parent) => tempfile::tempdir_in(parent)?,
+        None => tempfile::tempdir()?,
+    };
+    let folder = parent.path().join("data");
+    println!("server {}", command.line());
+    println!(
+        "replay capacity --seed {seed} --data-mib {} --disk-mib {}",
+        args.data_mib, args.disk_mib
+    );
+
+    let server = Server::start(&command, &folder)?;
+    let mut watch = Watch::start(server.pid(), &folder);
+    let mut load = Load::new(server.address(), seed, args.data_mib << 20, args.connections);
+    println!(
+        "{} values, {} MiB, by {} connections\n",
+        load.count(),
+        args.data_mib,
+        args.connections
+    );
+    println!("{}", Phase::HEADER);
+    let mut failures = Vec::new();
+
+    run(&mut watch, &server, "write", || load.write_all())?;
+    settle(&server)?;
+    check_cold_reads(&mut watch, &server, &load, &mut failures)?;
+    run(&mut watch, &server, "overwrite", || {
+        load.overwrite((args.disk_mib * args.overwrites) << 20)
+    })?;
+    settle(&server)?;
+    check_cold_reads(&mut watch, &server, &load, &mut failures)?;
+    let (rss, segments) = (watch.rss_peak(), watch.segments_peak());
+    server.kill()?;
+
+    let server = Server::start(&command, &folder).context("after kill -9")?;
+    watch = Watch::start(server.pid(), &folder);
+    load.reconnect(server.address());
+    println!("restart after kill -9 took {:?} ms", server.client()?.info("recovery_ms")?);
+    run(&mut watch, &server, "read again", || load.read_all())?;
+    let rss = rss.max(watch.rss_peak());
+
+    judge(&mut failures, "RSS peak", rss, (args.memory_mib << 20) / 10 * 11);
+    judge(&mut failures, "segment files", segments.max(watch.segments_peak()), args.disk_mib << 20);
+    judge(&mut failures, "other files", watch.others_peak(), 64 << 20);
+    server.terminate()?;
+    for failure in &failures {
+        println!("FAIL {failure}");
+    }
+    println!("{}, seed {seed}", if failures.is_empty() { "PASS" } else { "FAIL" });
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn judge(failures: &mut Vec<String>, what: &str, found: u64, limit: u64) {
+    let text = format!("{what}: {} KiB, allowed {} KiB", found >> 10, limit >> 10);
+    println!("{text}");
+    if found > limit {
+        failures.push(text);
+    }
+}
+
+/// Runs a phase and prints its line.
+fn run(
+    watch: &mut Watch,
+    server: &Server,
+    name: &'static str,
+    body: impl FnOnce() -> Result<(u64, u64)>,
+) -> Result<()> {
+    let mut phase = Phase::begin(name, watch, server)?;
+    let (operations, bytes) = body().with_context(|| format!("phase {name}"))?;
+    println!("{}", phase.end(watch, server, operations, bytes)?);
+    Ok(())
+}
+
+/// Waits until the background work has come to rest, so that counters move only for the reads that follow.
+fn settle(server: &Server) -> Result<()> {
+    let mut client = server.client()?;
+    let mut last = None;
+    for _ in 0..240 {
+        let now = (client.info("device_bytes_written")?, client.info("device_reads")?);
+        if last.replace(now) == Some(now) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    anyhow::bail!("background work does not come to rest in 6 minutes")
+}
+
+/// Reads everything and compares the device's reads with the GETs that found nothing in RAM.
+fn check_cold_reads(
+    watch: &mut Watch,
+    server: &Server,
+    load: &Load,
+    failures: &mut Vec<String>,
+) -> Result<()> {
+    let mut client = server.client()?;
+    let mut counters = || -> Result<(u64, u64)> {
+        let reads = client.info("device_reads")?.context("no device_reads in INFO")?;
+        Ok((reads, client.info("cold_gets")?.context("no cold_gets in INFO")?))
+    };
+    let before = counters()?;
+    run(watch, server, "read", || load.read_all())?;
+    let after = counters()?;
+    let (reads, cold) = (after.0 - before.0, after.1 - before.1);
+    println!("  {cold} cold GETs, {reads} device reads");
+    ensure!(cold > 0, "nothing was cold: the data fits into RAM, which proves nothing");
+    if reads != cold {
+        failures.push(format!("{reads} device reads for {cold} cold GETs"));
+    }
     Ok(())
 }
