@@ -33,7 +33,7 @@ impl Shard {
 
     /// The same for deletes, which may use the reserve: they give space back.
     pub fn room_for_delete(&mut self, bytes: usize) -> Room {
-        self.room_above(bytes, 2)
+        self.room_above(bytes, 1)
     }
 
     fn room_above(&mut self, bytes: usize, reserve: usize) -> Room {
@@ -55,11 +55,13 @@ impl Shard {
         if self.segments_at_hand() < needed + reserve {
             return self.wait_for_space(needed + reserve);
         }
-        let segments = &self.log.segments;
-        if segments.ready() > needed {
+        // Ordinary writes leave prewritten segments for deletes and compaction: the file system may
+        // turn out to be full at the next one.
+        let kept = if reserve == RESERVE { 3 } else { 1 };
+        if self.log.segments.ready() >= needed + kept {
             return Room::Yes;
         }
-        self.supply.wanted = needed + 1;
+        self.supply.wanted = needed + kept;
         self.refill();
         Room::Wait
     }

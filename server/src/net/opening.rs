@@ -81,8 +81,12 @@ fn open(config: &Config, memory_bytes: u64) -> Result<Opened, String> {
             tracing::info!(phase, done, total, "recovering");
         }
     };
-    let mut shard = Shard::open(&mut *disk, &store, driver::now(), &mut progress)
-        .map_err(|error| error.to_string())?;
+    // The engine's names for what operators set.
+    let named = |error: emberlog_engine::OpenError| {
+        let text = error.to_string();
+        text.replace("disk_bytes_max", "disk-limit").replace("memory_bytes_max", "maxmemory")
+    };
+    let mut shard = Shard::open(&mut *disk, &store, driver::now(), &mut progress).map_err(named)?;
     shard.adopt_buffers(disk.registered_buffers());
     let micros = driver::monotonic_us() - started;
     shard.note_recovery_ms(micros / 1000);
