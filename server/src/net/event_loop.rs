@@ -105,6 +105,7 @@ impl EventLoop {
             }
             _ => {}
         }
+        let begin_us = driver::monotonic_us();
         self.server.set_now(driver::now());
         for index in std::mem::take(&mut self.again) {
             self.server.process(index);
@@ -120,6 +121,7 @@ impl EventLoop {
         if self.server.now().since(self.swept_at) >= SWEEP_MS {
             self.sweep();
         }
+        self.server.state.stats.turn(driver::monotonic_us() - begin_us);
         Ok(self.advance_stopping())
     }
 

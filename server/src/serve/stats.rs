@@ -50,6 +50,11 @@ pub struct Stats {
     pub cold_commands: u64,
     /// Commands that waited for room in the log.
     pub room_waits: u64,
+    /// The longest turn of the event loop, from the end of its poll, in microseconds: how long
+    /// everybody else had to wait.
+    pub turn_us_max: u64,
+    /// Turns longer than 5 ms.
+    pub turns_over_5ms: u64,
     /// By position in the command table.
     pub by_command: Vec<CommandStats>,
     /// Errors by code, as INFO errorstats shows.
@@ -76,6 +81,8 @@ impl Default for Stats {
             auth_failures: 0,
             cold_commands: 0,
             room_waits: 0,
+            turn_us_max: 0,
+            turns_over_5ms: 0,
             by_command: vec![CommandStats::default(); command::count()],
             by_error: std::collections::BTreeMap::new(),
         }
@@ -83,6 +90,12 @@ impl Default for Stats {
 }
 
 impl Stats {
+    /// Notes how long a turn of the event loop took.
+    pub fn turn(&mut self, micros: u64) {
+        self.turn_us_max = self.turn_us_max.max(micros);
+        self.turns_over_5ms += u64::from(micros > 5000);
+    }
+
     /// Counts an error with this text.
     pub fn error(&mut self, text: &str) {
         self.errors += 1;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::load::{Outcome, VALUE_BYTES};
-use crate::side::{Cpu, Promise, Server};
+use super::load::{Outcome, VALUE_BYTES};
+use super::side::{Cpu, Promise, Server};
 
 /// One measurement.
 pub(crate) struct Row {
@@ -61,19 +61,19 @@ fn output_of(program: &str, arguments: &[&str]) -> String {
     text.ok().filter(|t| !t.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Writes the table to `path`, and beside it `peers.csv` and `peers.svg`.
+/// Writes the table to its region of `path`, and beside it `peers.csv` and `peers.svg`.
 pub(crate) fn write(
     path: &str,
     rows: &[Row],
     cores: usize,
     (connections, keys): (usize, u64),
 ) -> Result<()> {
-    let mut text = String::from("# Results\n\n## Beside a peer\n\n");
+    let mut text = String::from("## Beside a peer\n\n");
     let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown");
     writeln!(
         text,
-        "`cargo run --release -p emberlog-benches --bin peers`\n\n\
+        "`cargo run --release -p emberlog-benches -- peers`\n\n\
          Machine: {cores} cores,{}, {}. Commit {}. {connections} connections, {keys} keys, values of \
          {VALUE_BYTES} bytes, all different, 90 % GET, server on core 0, load on core 1. CPU time per \
          operation is the process's, from /proc; medians of alternating rounds.\n",
@@ -116,7 +116,7 @@ pub(crate) fn write(
     }
     text.push_str("\n![CPU time per operation](peers.svg)\n");
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
-    std::fs::write(path, &text)?;
+    crate::region::replace(Path::new(path), "peers", &[], &text)?;
     std::fs::write(folder.join("peers.csv"), csv)?;
     std::fs::write(folder.join("peers.svg"), picture(rows)?)?;
     println!("{text}");

@@ -1,7 +1,7 @@
 //! What the disk drivers cost and what the disk under them does: the numbers of
 //! `docs/decisions/0003` and `0004`.
 //!
-//! `cargo run --release -p emberlog-benches --features tokio-uring --bin disk -- --dir FOLDER`
+//! `cargo run --release -p emberlog-benches --features tokio-uring -- disk --dir FOLDER`
 //!
 //! Cases are measured in turns, several rounds of each, so that what else the machine does hits
 //! all of them alike; the tables give the median of the rounds, and the best round: what the disk
@@ -19,7 +19,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
 use emberlog_engine::driver::SystemDisk;
 use emberlog_engine::io::{FileId, IoId, IoRequest, IoResult};
 use meter::Pace;
@@ -31,8 +30,8 @@ pub(crate) type Failure = Box<dyn Error>;
 pub(crate) const O_DIRECT: i32 = if cfg!(target_arch = "aarch64") { 0o200_000 } else { 0o40_000 };
 
 /// Measures durable writes and cold reads.
-#[derive(Parser, Debug)]
-struct Args {
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
     /// Folder on the disk to measure; scratch files are made in it and removed again.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
@@ -56,16 +55,16 @@ struct Args {
     case: String,
 }
 
-fn main() -> Result<(), Failure> {
-    let args = Args::parse();
+/// Measures what the arguments ask for, and prints it.
+pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
     let scratch = args.dir.join(format!("disk-bench-{}", std::process::id()));
     fs::create_dir(&scratch)?;
-    let outcome = run(&args, &scratch);
+    let outcome = measure(args, &scratch);
     fs::remove_dir_all(&scratch)?;
     outcome
 }
 
-fn run(args: &Args, scratch: &Path) -> Result<(), Failure> {
+fn measure(args: &Arguments, scratch: &Path) -> Result<(), Failure> {
     describe(args)?;
     let pace = Pace {
         rounds: args.rounds,
@@ -82,7 +81,7 @@ fn run(args: &Args, scratch: &Path) -> Result<(), Failure> {
 }
 
 /// Machine, kernel and settings: numbers without them mean nothing.
-fn describe(args: &Args) -> Result<(), Failure> {
+fn describe(args: &Arguments) -> Result<(), Failure> {
     let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpu = line("/proc/cpuinfo");
     let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown");

@@ -9,8 +9,8 @@ use emberlog_engine::io::Buffer;
 use tokio_uring::buf::fixed::FixedBufRegistry;
 use tokio_uring::buf::{BoundedBuf, IoBuf, IoBufMut};
 
-use crate::Failure;
-use crate::meter::{Meter, Places, Sample};
+use super::Failure;
+use super::meter::{Meter, Places, Sample};
 
 const BYTES: usize = 4096;
 

@@ -12,8 +12,8 @@ use emberlog_engine::units::SegmentId;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{ReadWriteFlags, pwritev2};
 
-use crate::meter::{Pace, median, percentile};
-use crate::{Failure, allocate, open_direct, run_one};
+use super::meter::{Pace, median, percentile};
+use super::{Failure, allocate, open_direct, run_one};
 
 /// Space that a case writes through before it starts again.
 const SPACE_BYTES: u64 = 256 << 20;

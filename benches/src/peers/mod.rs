@@ -2,7 +2,7 @@
 //! the server's CPU time per operation, user and system apart.
 //!
 //! ```text
-//! cargo run --release -p emberlog-benches --bin peers -- --peer valkey-server
+//! cargo run --release -p emberlog-benches -- peers --peer valkey-server
 //! ```
 //! The server runs on core 0, the load on core 1. Both sides get the same work: 1 KiB values, all
 //! different, 90 % GET, 50 connections, without pipelining and with 16 requests at a time, in three
@@ -13,14 +13,13 @@ mod report;
 mod side;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use load::Load;
 use report::Row;
 use side::{Promise, Server};
 
 /// Measures Emberlog beside a peer.
-#[derive(Parser)]
-struct Arguments {
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
     /// Emberlog's binary.
     #[arg(long, default_value = "target/release/emberlog")]
     emberlog: String,
@@ -44,8 +43,8 @@ struct Arguments {
     output: String,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+/// Measures both sides and writes the report.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let cores = std::thread::available_parallelism()?.get();
     side::pin_to_core(1)?;
     let mut rows = Vec::new();

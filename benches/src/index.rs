@@ -1,6 +1,6 @@
 //! RAM per entry, time per operation and the longest pause of the index, as it grows.
 //!
-//! `index [ENTRIES]` (default 10 million) inserts that many entries one by one into an empty index
+//! `benches index [ENTRIES]` (default 10 million) inserts that many entries one by one into an empty index
 //! and reports the process's resident memory before and after, so allocator overhead and
 //! half-finished growth are in it.
 
@@ -36,7 +36,7 @@ fn entry(n: u64) -> Entry {
 }
 
 /// Resident bytes of this process.
-fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }
@@ -63,10 +63,10 @@ fn per_operation(operations: u64, work: impl FnOnce()) -> f64 {
 }
 
 /// Pauses of at least 100 us, by the number of the insert.
-type Pauses = BTreeMap<u64, Duration>;
+pub(crate) type Pauses = BTreeMap<u64, Duration>;
 
 /// Inserts one by one, timing each; returns the pauses and the most bytes per entry on the way.
-fn insert_all(index: &mut Index, entries: u64) -> (Pauses, f64) {
+pub(crate) fn insert_all(index: &mut Index, entries: u64) -> (Pauses, f64) {
     let (mut pauses, mut most_bytes) = (Pauses::new(), 0.0f64);
     let mut last = Instant::now();
     for n in 0..entries {
@@ -85,7 +85,7 @@ fn insert_all(index: &mut Index, entries: u64) -> (Pauses, f64) {
 
 /// The longest pause that every run made at the same insert. The work is the same in each, so what
 /// one run alone shows is the scheduler's.
-fn longest_common(runs: &[Pauses]) -> Duration {
+pub(crate) fn longest_common(runs: &[Pauses]) -> Duration {
     let in_all = |n: &u64| runs.iter().map(|run| run.get(n).copied()).min().flatten();
     runs.first().into_iter().flat_map(BTreeMap::keys).filter_map(in_all).max().unwrap_or_default()
 }
@@ -145,8 +145,17 @@ fn walks(index: &Index) {
     println!("scan of 10 {:.1} us", scan / 1000.0);
 }
 
-fn main() {
-    let entries: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
+/// Measures the index alone.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Entries.
+    #[arg(default_value_t = 10_000_000)]
+    entries: u64,
+}
+
+/// Measures, and prints.
+pub(crate) fn run(arguments: &Arguments) {
+    let entries = arguments.entries;
     let before = resident_bytes();
     let mut index = Index::new();
     let start = Instant::now();

@@ -8,8 +8,8 @@ use emberlog_engine::driver::{DriverChoice, SystemDisk, open_store};
 use emberlog_engine::io::{Buffer, FileId, IoId, IoRequest};
 use emberlog_engine::units::SegmentId;
 
-use crate::meter::{Meter, Pace, Places, Sample, median};
-use crate::{Failure, allocate, open_direct, run_one};
+use super::meter::{Meter, Pace, Places, Sample, median};
+use super::{Failure, allocate, open_direct, run_one};
 
 const FILE: FileId = FileId::Segment(SegmentId(1));
 const BYTES: usize = 4096;
@@ -135,7 +135,7 @@ impl Case {
             #[cfg(feature = "tokio-uring")]
             Reader::TokioUring { registered } => {
                 let file = open_direct(file)?;
-                crate::tokio_reads::round(file, *registered, self.depth, places, limit)
+                super::tokio_reads::round(file, *registered, self.depth, places, limit)
             }
         }
     }
