@@ -14,18 +14,18 @@ use emberlog_engine::{
 
 use crate::disk::{MemDisk, Running};
 
-const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const KEYS_BUSY: u32 = 40;
 const KEYS: u32 = 400;
 
 /// A good store and what it holds.
-struct Image {
-    disk: MemDisk,
+pub(crate) struct Image {
+    pub(crate) disk: MemDisk,
     /// Every value ever written to a key, the newest last; `None` is a delete.
-    history: BTreeMap<u32, Vec<Option<Vec<u8>>>>,
+    pub(crate) history: BTreeMap<u32, Vec<Option<Vec<u8>>>>,
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         segment_bytes: 16 << 10,
         disk_bytes_max: 40 * (16 << 10),
@@ -38,20 +38,35 @@ fn config() -> Config {
     }
 }
 
-fn drive(shard: &mut Shard, disk: &mut Running, mut done: impl FnMut(&mut Shard) -> bool) {
-    for _ in 0..100_000 {
+pub(crate) fn drive(
+    shard: &mut Shard,
+    disk: &mut Running,
+    mut done: impl FnMut(&mut Shard) -> bool,
+) {
+    let arrived = drive_while(100_000, shard, disk, |shard| !done(shard));
+    assert!(arrived, "a store in memory makes progress: {:?}", shard.stats());
+}
+
+/// Drives the store for so many turns at most; whether `waits` came to an end.
+pub(crate) fn drive_while(
+    turns: u32,
+    shard: &mut Shard,
+    disk: &mut Running,
+    mut waits: impl FnMut(&mut Shard) -> bool,
+) -> bool {
+    for _ in 0..turns {
         while let Some((id, request)) = shard.poll_io() {
             disk.start(id, request);
         }
         while let Some((id, result)) = disk.finished() {
             shard.complete(id, result, NOW);
         }
-        if done(shard) {
-            return;
+        if !waits(shard) {
+            return true;
         }
         shard.tick(NOW);
     }
-    panic!("a store in memory makes progress: {:?}", shard.stats());
+    false
 }
 
 fn name(key: u32) -> String {
@@ -60,13 +75,13 @@ fn name(key: u32) -> String {
 
 /// What a read of a key comes to.
 #[derive(PartialEq, Eq, Debug)]
-enum Seen {
+pub(crate) enum Seen {
     Value(Vec<u8>),
     Absent,
     Lost,
 }
 
-fn read(shard: &mut Shard, disk: &mut Running, key: u32) -> Seen {
+pub(crate) fn read(shard: &mut Shard, disk: &mut Running, key: u32) -> Seen {
     let name = name(key);
     for _ in 0..10 {
         let key = shard.key(Namespace(0), name.as_bytes());
@@ -133,13 +148,18 @@ fn build() -> Image {
     Image { disk: disk.disk, history }
 }
 
+/// The image, built once.
+pub(crate) fn image() -> &'static Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    IMAGE.get_or_init(build)
+}
+
 /// Opens the image with bytes changed as `data` says, and checks every key.
 ///
 /// # Panics
 /// On a finding.
 pub fn recovery(data: &[u8]) {
-    static IMAGE: OnceLock<Image> = OnceLock::new();
-    let image = IMAGE.get_or_init(build);
+    let image = image();
     let mut files = image.disk.clone();
     let mut changed = 0;
     let mut place = String::new();

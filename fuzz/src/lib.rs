@@ -3,10 +3,31 @@
 //!
 //! Each panics on a finding.
 
+mod commands;
+mod crafted;
 mod disk;
 mod image;
+mod resp;
+mod settings;
+mod worlds;
 
+pub use commands::commands;
+pub use crafted::crafted;
 pub use image::recovery;
+pub use resp::resp;
+pub use settings::settings;
+pub use worlds::worlds;
+
+/// Every target, with a length of input that suits it.
+pub const TARGETS: [(&str, fn(&[u8]), usize); 7] = [
+    ("formats", formats, 300),
+    ("recovery", recovery, 6),
+    ("crafted", crafted, 40),
+    ("resp", resp, 120),
+    ("commands", commands, 200),
+    ("settings", settings, 200),
+    ("worlds", worlds, 200),
+];
 
 use emberlog_engine::format::bytes::Seed;
 use emberlog_engine::format::{batch, checkpoint, record, segment, superblock};

@@ -1,7 +1,13 @@
 //! Bounded little-endian access to byte slices, and the seeded checksum.
 
 use super::DecodeError;
-use crate::units::{Incarnation, SegmentId};
+use crate::units::{Incarnation, SegmentId, UnixMillis};
+
+/// Largest number that counts up (LSN, batch sequence, generation): centuries away, and far from
+/// overflowing.
+const COUNTER_MAX: u64 = 1 << 62;
+/// Largest incarnation of a segment.
+const USES_MAX: u32 = 1 << 31;
 
 /// Reads fields at fixed offsets; every access is bounds-checked.
 #[derive(Clone, Copy)]
@@ -28,6 +34,24 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn u64(self, at: usize) -> Result<u64, DecodeError> {
         self.array(at).map(u64::from_le_bytes)
+    }
+
+    /// A number that counts up, with room to go on counting.
+    pub(crate) fn counter(self, at: usize) -> Result<u64, DecodeError> {
+        let number = self.u64(at)?;
+        if number > COUNTER_MAX { Err(DecodeError::Field("counter")) } else { Ok(number) }
+    }
+
+    /// How often a segment was used, with room to be used again.
+    pub(crate) fn uses(self, at: usize) -> Result<Incarnation, DecodeError> {
+        let uses = self.u32(at)?;
+        if uses > USES_MAX { Err(DecodeError::Field("incarnation")) } else { Ok(Incarnation(uses)) }
+    }
+
+    /// A time.
+    pub(crate) fn millis(self, at: usize) -> Result<UnixMillis, DecodeError> {
+        let time = UnixMillis(self.u64(at)?);
+        if time > UnixMillis::MAX { Err(DecodeError::Field("time")) } else { Ok(time) }
     }
 
     pub(crate) fn slice(self, at: usize, len: usize) -> Result<&'a [u8], DecodeError> {

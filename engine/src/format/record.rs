@@ -212,7 +212,7 @@ pub fn decode_head(bytes: &[u8], seed: Seed) -> Result<(Head, &[u8], u32), Decod
         key_len,
         value_len: fields.u32(16)?,
         idle_ttl_s: fields.u32(20)?,
-        lsn: Lsn(fields.u64(24)?),
+        lsn: Lsn(fields.counter(24)?),
         expires_at: (expires != 0).then_some(UnixMillis(expires)),
     };
     Ok((head, key, fields.u32(4)?))

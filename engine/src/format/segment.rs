@@ -70,9 +70,9 @@ impl SegmentHead {
         Ok(SegmentHead {
             segment: SegmentId(fields.u32(12)?),
             store_id: fields.u64(16)?,
-            incarnation: Incarnation(fields.u32(24)?),
+            incarnation: fields.uses(24)?,
             segment_bytes: fields.u32(28)?,
-            created: UnixMillis(fields.u64(32)?),
+            created: fields.millis(32)?,
         })
     }
 }
@@ -136,14 +136,14 @@ impl Trailer {
         let trailer = Trailer {
             store_id: fields.u64(8)?,
             segment: SegmentId(fields.u32(16)?),
-            incarnation: Incarnation(fields.u32(20)?),
+            incarnation: fields.uses(20)?,
             data_end: fields.u32(24)?,
             rows_offset: fields.u32(28)?,
             rows_bytes: fields.u32(32)?,
             rows_crc: fields.u32(36)?,
-            seq_min: BatchSeq(fields.u64(40)?),
-            seq_max: BatchSeq(fields.u64(48)?),
-            lsn_max: Lsn(fields.u64(56)?),
+            seq_min: BatchSeq(fields.counter(40)?),
+            seq_max: BatchSeq(fields.counter(48)?),
+            lsn_max: Lsn(fields.counter(56)?),
         };
         let rows_end = u64::from(trailer.rows_offset) + u64::from(trailer.rows_bytes);
         if trailer.data_end > trailer.rows_offset
@@ -248,8 +248,8 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
         let row = BatchRow {
             offset: rest.u32(1)?,
             count: rest.u32(5)?,
-            seq: BatchSeq(rest.u64(9)?),
-            wall: UnixMillis(rest.u64(17)?),
+            seq: BatchSeq(rest.counter(9)?),
+            wall: rest.millis(17)?,
         };
         return Ok((Row::Batch(row), at + BATCH_ROW_BYTES));
     }
@@ -264,7 +264,7 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
         namespace: Namespace(rest.u16(6)?),
         value_len: rest.u32(12)?,
         idle_ttl_s: rest.u32(16)?,
-        lsn: Lsn(rest.u64(20)?),
+        lsn: Lsn(rest.counter(20)?),
         expires_at: (expires != 0).then_some(UnixMillis(expires & UnixMillis::MAX.0)),
     };
     let name_len = rest.u32(36)? as usize;

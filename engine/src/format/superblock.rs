@@ -95,24 +95,24 @@ impl Superblock {
         }
         let checkpoint = |at| -> Result<CheckpointRef, DecodeError> {
             Ok(CheckpointRef {
-                number: fields.u64(at)?,
-                start_seq: BatchSeq(fields.u64(at + 8)?),
-                pages: fields.u64(at + 16)?,
-                wall: UnixMillis(fields.u64(at + 24)?),
+                number: fields.counter(at)?,
+                start_seq: BatchSeq(fields.counter(at + 8)?),
+                pages: fields.counter(at + 16)?,
+                wall: fields.millis(at + 24)?,
             })
         };
         let hash_seed = fields.slice(32, 16)?.try_into().map_err(|_| DecodeError::Short)?;
         let block = Superblock {
             clean: fields.u16(10)? & 1 != 0,
             segment_bytes: fields.u32(12)?,
-            generation: fields.u64(16)?,
+            generation: fields.counter(16)?,
             store_id: fields.u64(24)?,
             hash_seed,
             block_bytes: fields.u32(48)?,
             newest: checkpoint(56)?,
             older: checkpoint(88)?,
-            durable_lsn: Lsn(fields.u64(120)?),
-            durable_seq: BatchSeq(fields.u64(128)?),
+            durable_lsn: Lsn(fields.counter(120)?),
+            durable_seq: BatchSeq(fields.counter(128)?),
         };
         if !block.segment_bytes.is_power_of_two()
             || !(1 << 14..=1 << 26).contains(&block.segment_bytes)
