@@ -13,6 +13,12 @@ pub const KEYEVENT: u32 = 1 << 1;
 pub const GENERIC: u32 = 1 << 2;
 /// String commands.
 pub const STRING: u32 = 1 << 3;
+/// List commands.
+pub const LIST: u32 = 1 << 4;
+/// Set commands.
+pub const SET: u32 = 1 << 5;
+/// Sorted set commands.
+pub const ZSET: u32 = 1 << 6;
 /// Hash commands.
 pub const HASH: u32 = 1 << 7;
 /// Keys that expired.
@@ -27,10 +33,10 @@ const ALL: u32 = 0b1111_1111_1100 & !(1 << 11) | 1 << 13;
 const LETTERS: [(char, u32); 14] = [
     ('g', GENERIC),
     ('$', STRING),
-    ('l', 1 << 4),
-    ('s', 1 << 5),
+    ('l', LIST),
+    ('s', SET),
     ('h', HASH),
-    ('z', 1 << 6),
+    ('z', ZSET),
     ('x', EXPIRED),
     ('e', 1 << 10),
     ('t', 1 << 8),

@@ -200,6 +200,9 @@ impl<'a> Context<'a> {
         let now = self.now;
         let lsn = self.shard()?.put(key, kind.tag(), value, expires_at, now).map_err(refusal)?;
         self.written(key, lsn);
+        if !self.state.blocked.is_empty() && matches!(kind, Kind::List | Kind::ZSet) {
+            self.state.blocked.written(key.namespace().0, key.bytes());
+        }
         Ok(())
     }
 

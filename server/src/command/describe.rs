@@ -91,7 +91,7 @@ fn full_name(command: &Command, container: Option<&str>) -> String {
 
 fn info_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
     let (first, last, step) = command.keys.legacy();
-    let movable = matches!(command.keys, Keys::Counted { .. });
+    let movable = matches!(command.keys, Keys::Counted { .. } | Keys::TargetAndCounted);
     let reply = &mut cx.reply;
     reply.array(10);
     reply.bulk(full_name(command, container).as_bytes());
@@ -133,6 +133,10 @@ fn key_specs(cx: &mut Context<'_>, command: &Command) {
         Keys::Counted { at } => {
             let numbers = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
             ("keynum", numbers, at)
+        }
+        Keys::TargetAndCounted => {
+            let numbers = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
+            ("keynum", numbers, 2)
         }
         Keys::Range { first, last, step } => {
             // Relative to the first key, unless counted from the end.

@@ -27,6 +27,8 @@ pub enum Keys {
         /// Position of the number.
         at: usize,
     },
+    /// The first argument is one, the second the number of the others, which follow it.
+    TargetAndCounted,
 }
 
 impl Keys {
@@ -46,14 +48,16 @@ impl Keys {
         match self {
             Keys::None => false,
             Keys::Range { first, last, .. } => last < 0 || last.unsigned_abs() > first,
-            Keys::Counted { .. } => true,
+            Keys::Counted { .. } | Keys::TargetAndCounted => true,
         }
     }
 
     /// The keys among `args`.
     pub fn of(self, args: Args<'_>) -> impl Iterator<Item = &[u8]> + use<'_> {
+        let target = (self == Keys::TargetAndCounted).then(|| args.get(1)).flatten();
         let (first, end, step) = self.positions(args);
-        (first..end).step_by(step).filter_map(move |position| args.get(position))
+        let others = (first..end).step_by(step).filter_map(move |position| args.get(position));
+        target.into_iter().chain(others)
     }
 
     fn positions(self, args: Args<'_>) -> (usize, usize, usize) {
@@ -66,7 +70,8 @@ impl Keys {
                 };
                 (first, end.min(args.len()), step)
             }
-            Keys::Counted { at } => {
+            Keys::Counted { .. } | Keys::TargetAndCounted => {
+                let at = if let Keys::Counted { at } = self { at } else { 2 };
                 let count = args.get(at).and_then(crate::resp::parse_i64).unwrap_or(0);
                 let count = usize::try_from(count).unwrap_or(0);
                 (at + 1, (at + 1).saturating_add(count).min(args.len()), 1)
@@ -82,6 +87,7 @@ impl Keys {
             Keys::Range { first, last, step } => {
                 (number(first), i64::try_from(last).unwrap_or(0), number(step))
             }
+            Keys::TargetAndCounted => (1, 1, 1),
             Keys::None | Keys::Counted { .. } => (0, 0, 0),
         }
     }
@@ -141,6 +147,9 @@ mod tests {
         assert_eq!(found(msetlike, "mset a 1 b 2"), ["a", "b"]);
         assert_eq!(found(copylike, "copy a b REPLACE"), ["a", "b"]);
         assert_eq!(found(counted, "eval s 2 a b c"), ["a", "b"]);
+        let storing = Keys::TargetAndCounted;
+        assert_eq!(found(storing, "zunionstore t 2 a b WEIGHTS 1 2"), ["t", "a", "b"]);
+        assert_eq!(found(storing, "zunionstore t x a"), ["t"]);
         for count in ["99", "-1", "9223372036854775807", "x", "0"] {
             let keys = found(counted, &format!("eval s {count} a"));
             assert!(keys.len() <= 1, "{count}");

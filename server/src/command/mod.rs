@@ -8,7 +8,9 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "handlers share one signature")]
 
+mod blocking;
 mod client;
+mod collection;
 mod config;
 mod connection;
 mod context;
@@ -23,6 +25,9 @@ mod hash_read;
 mod info;
 mod keys;
 mod keyspace;
+mod list;
+mod list_move;
+mod list_read;
 mod lookup;
 mod parse;
 mod pubsub;
@@ -30,6 +35,8 @@ mod reference;
 mod scan;
 mod script;
 mod server;
+mod set;
+mod set_algebra;
 mod slow;
 mod string;
 mod string_set;
@@ -38,9 +45,15 @@ mod table;
 mod tests;
 mod transaction;
 mod wait;
+mod zset;
+mod zset_algebra;
+mod zset_bounds;
+mod zset_pop;
+mod zset_range;
 
 use std::borrow::Cow;
 
+use crate::serve::blocked::Blocked;
 use crate::serve::client::Until;
 use crate::serve::gather::Request;
 
@@ -72,6 +85,8 @@ pub enum Stop {
     Gather(Request),
     /// It waits: run it again then.
     Until(Until),
+    /// It waits for keys to be written: run it again then.
+    Block(Box<Blocked>),
     /// CLIENT PAUSE holds it: run it again when that is over.
     Pause,
 }

@@ -9,9 +9,12 @@ use std::fmt::Write;
 use super::lookup::all;
 use super::{Command, Group};
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 11] = [
     Group::String,
     Group::Hash,
+    Group::Set,
+    Group::SortedSet,
+    Group::List,
     Group::Generic,
     Group::Transactions,
     Group::Pubsub,

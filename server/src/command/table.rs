@@ -89,6 +89,12 @@ pub enum Group {
     String,
     /// Hash values.
     Hash,
+    /// Set values.
+    Set,
+    /// Sorted set values.
+    SortedSet,
+    /// List values.
+    List,
     /// MULTI and friends.
     Transactions,
     /// About the connection.
@@ -108,6 +114,9 @@ impl Group {
             Group::Generic => "generic",
             Group::String => "string",
             Group::Hash => "hash",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::List => "list",
             Group::Transactions => "transactions",
             Group::Connection => "connection",
             Group::Server => "server",
@@ -122,6 +131,9 @@ impl Group {
             Group::Generic => Some("@keyspace"),
             Group::String => Some("@string"),
             Group::Hash => Some("@hash"),
+            Group::Set => Some("@set"),
+            Group::SortedSet => Some("@sortedset"),
+            Group::List => Some("@list"),
             Group::Transactions => Some("@transaction"),
             Group::Connection => Some("@connection"),
             Group::Server => None,

@@ -169,6 +169,15 @@ impl EventLoop {
             socket.readable = true;
             socket.ended |= event.is_read_closed();
             self.read(index);
+            self.close_if_gone(index);
+        }
+    }
+
+    /// Closes a client that waits for keys and has closed its side: nobody would take the element.
+    fn close_if_gone(&mut self, index: usize) {
+        let ended = matches!(self.sockets.get(index), Some(Some(socket)) if socket.ended);
+        if ended && self.server.is_blocked(index) {
+            self.close(index);
         }
     }
 
@@ -240,6 +249,7 @@ impl EventLoop {
         for index in self.server.take_resumed() {
             self.server.process(index);
             self.read(index);
+            self.close_if_gone(index);
         }
     }
 

@@ -4,7 +4,7 @@
 //! Never knows: when the bytes may leave.
 //! Invariant: an error or simple string never contains CR or LF, whatever it quotes.
 
-use super::number::format_double;
+use super::number::format_score;
 
 /// Protocol version of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -171,7 +171,7 @@ impl<'a> Reply<'a> {
 
     /// A double; a string in RESP2.
     pub fn double(&mut self, value: f64) {
-        let text = format_double(value);
+        let text = format_score(value);
         if self.proto == Proto::Resp2 {
             return self.bulk(text.as_bytes());
         }

@@ -16,5 +16,5 @@ mod tests;
 
 pub use args::{Args, OwnedArgs, Span};
 pub use encode::{Proto, Reply, error_line};
-pub use number::{format_double, parse_double, parse_i64};
+pub use number::{format_double, format_score, parse_double, parse_i64, parse_strtod};
 pub use parse::{Limits, Parsed, Parser, ProtocolError};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use emberlog_engine::{Lsn, UnixMillis};
 
+use super::blocked::Blocked;
 use super::gather::Gathered;
 use crate::command::Command;
 use crate::connection::Connection;
@@ -61,6 +62,8 @@ pub enum Wait {
     Room,
     /// A moment, or an LSN on stable storage.
     Until(Until),
+    /// One of the keys of its `session.blocked` to be written.
+    Keys,
     /// CLIENT PAUSE.
     Pause,
 }
@@ -184,7 +187,9 @@ pub struct Session {
     pub patterns: BTreeSet<Vec<u8>>,
     /// Listed keys that its current command asked for.
     pub gathered: Vec<Gathered>,
-    /// Whether its current command has finished waiting for an [`Until`].
+    /// What keys its current command waits for, also while it is tried again.
+    pub blocked: Option<Blocked>,
+    /// Whether its current command has finished waiting for an [`Until`], or for keys in vain.
     pub waited: bool,
     /// Whether the device failed to read a value for its current command.
     pub load_failed: bool,
@@ -218,6 +223,7 @@ impl Session {
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
             gathered: Vec::new(),
+            blocked: None,
             waited: false,
             load_failed: false,
             closing: Closing::No,

@@ -61,6 +61,9 @@ impl Server {
             }
         }
         self.finish(client, start, barrier);
+        if !self.state.blocked.is_empty() {
+            self.serve_blocked();
+        }
     }
 
     /// Consumes the command that has answered, and holds its reply back until `barrier`.
@@ -69,6 +72,9 @@ impl Server {
         connection.input.consume(connection.parser.consumed());
         connection.parser.reset();
         session.waited = false;
+        if let Some(blocked) = session.blocked.take() {
+            self.state.blocked.remove(session.key, &blocked);
+        }
         session.load_failed = false;
         if !session.gathered.is_empty() {
             session.gathered.clear();

@@ -8,6 +8,7 @@
 //! Never knows: sockets, clocks, files.
 //! Invariant: everything happens on one thread, one command at a time.
 
+pub mod blocked;
 pub mod client;
 pub mod clients;
 mod dispatch;
@@ -61,6 +62,8 @@ pub struct Server {
     acked: Lsn,
     /// Whether the store's failure has been told to everyone who waited.
     poison_told: bool,
+    /// Whether clients that waited for keys are being served, which is not done within itself.
+    serving_blocked: bool,
 }
 
 /// Why a connection is refused, as an error reply.
@@ -82,6 +85,7 @@ impl Server {
             resumed: Vec::new(),
             acked: Lsn::NONE,
             poison_told: false,
+            serving_blocked: false,
         }
     }
 
@@ -156,6 +160,9 @@ impl Server {
         }
         for name in &session.patterns {
             self.state.pubsub.unsubscribe(pubsub::Kind::Pattern, name, session.key);
+        }
+        if let Some(blocked) = &session.blocked {
+            self.state.blocked.remove(session.key, blocked);
         }
         self.state.monitors.retain(|monitor| *monitor != session.key);
         if pinned && let Some(shard) = &mut self.shard {

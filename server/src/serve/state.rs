@@ -6,6 +6,7 @@
 
 use emberlog_engine::UnixMillis;
 
+use super::blocked::Queues;
 use super::pubsub::PubSub;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
@@ -69,6 +70,8 @@ pub struct State {
     pub stats: Stats,
     /// Subscriptions.
     pub pubsub: PubSub,
+    /// Clients that wait for keys.
+    pub blocked: Queues,
     /// Watched keys.
     pub watched: Watched,
     /// Slow commands.
@@ -106,6 +109,7 @@ impl State {
             config,
             stats: Stats::default(),
             pubsub: PubSub::default(),
+            blocked: Queues::default(),
             watched: Watched::default(),
             slowlog: SlowLog::default(),
             scripts: std::collections::HashSet::new(),

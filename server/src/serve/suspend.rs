@@ -49,6 +49,7 @@ impl Server {
                 client.wait = Wait::Until(*until);
                 self.waiting_until.push(key);
             }
+            Stop::Block(blocked) => self.block(client, blocked),
             Stop::Pause => {
                 client.wait = Wait::Pause;
                 self.paused.push(key);
@@ -188,6 +189,9 @@ impl Server {
         if !self.waiting_until.is_empty() {
             self.settle_until(durable, poisoned);
         }
+        if !self.state.blocked.is_empty() {
+            self.time_out_blocked();
+        }
         let over = self.state.pause.is_none_or(|pause| self.now >= pause.until);
         if over && !self.paused.is_empty() {
             self.state.pause = None;
@@ -250,7 +254,7 @@ impl Server {
 
     /// The next moment at which [`Server::settle`] has something to do, if nothing else happens.
     pub fn next_moment(&mut self) -> Option<UnixMillis> {
-        let mut next = None;
+        let mut next = self.next_timeout();
         let mut consider = |at: UnixMillis| {
             next = Some(next.map_or(at, |next: UnixMillis| next.min(at)));
         };

@@ -4,9 +4,13 @@
 //! bytes with blanks for line ends.
 
 mod atomicity;
+mod blocking;
 mod commands;
 mod failures;
 mod limits;
+mod lists;
+mod sets;
+mod sorted_sets;
 mod waiting;
 
 use emberlog_engine::driver::{self, DriverChoice, SystemDisk};

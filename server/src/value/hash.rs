@@ -10,10 +10,11 @@
 //! Invariant: [`Hash::parse`] has walked all of the value, so what it returns can be iterated
 //! without checks; a value that does not fit the layout to its last byte is refused.
 
+use super::Malformed;
+use super::wire::{self, HEADER_BYTES, put_varint, varint};
+
 /// Version of the layout.
 const VERSION: u8 = 1;
-/// Version and count.
-const HEADER_BYTES: usize = 5;
 
 /// A hash value, borrowed and checked.
 #[derive(Clone, Copy, Debug)]
@@ -22,10 +23,6 @@ pub struct Hash<'a> {
     /// What follows the header.
     body: &'a [u8],
 }
-
-/// A value that is not a hash.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Malformed;
 
 impl<'a> Hash<'a> {
     /// A hash without fields; no such value is ever stored.
@@ -36,11 +33,7 @@ impl<'a> Hash<'a> {
     /// # Errors
     /// It is not a hash.
     pub fn parse(value: &'a [u8]) -> Result<Hash<'a>, Malformed> {
-        let (header, body) = value.split_at_checked(HEADER_BYTES).ok_or(Malformed)?;
-        if header[0] != VERSION {
-            return Err(Malformed);
-        }
-        let count = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        let (count, body) = wire::header(value, VERSION).ok_or(Malformed)?;
         let (mut rest, mut seen) = (body, 0);
         while !rest.is_empty() {
             (_, rest) = pair(rest).ok_or(Malformed)?;
@@ -97,30 +90,6 @@ fn pair(bytes: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     Some(((field, value), rest))
 }
 
-/// Takes one LEB128 number of at most 32 bits from the front.
-fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut number: u64 = 0;
-    for (position, byte) in bytes.iter().take(5).enumerate() {
-        number |= u64::from(byte & 0x7f) << (7 * position);
-        if byte & 0x80 == 0 {
-            let number = u32::try_from(number).ok()?;
-            return Some((number as usize, &bytes[position + 1..]));
-        }
-    }
-    None
-}
-
-fn put_varint(mut number: usize, out: &mut Vec<u8>) {
-    loop {
-        let [low, ..] = (number & 0x7f).to_le_bytes();
-        number >>= 7;
-        if number == 0 {
-            return out.push(low);
-        }
-        out.push(low | 0x80);
-    }
-}
-
 /// Builds a hash value field by field.
 #[derive(Debug)]
 pub struct Builder {
@@ -131,16 +100,13 @@ pub struct Builder {
 impl Builder {
     /// An empty hash with room for `bytes` bytes of fields and values.
     pub fn with_capacity(bytes: usize) -> Builder {
-        let mut builder = Builder { bytes: Vec::with_capacity(bytes + HEADER_BYTES), count: 0 };
-        builder.bytes.push(VERSION);
-        builder.bytes.extend_from_slice(&[0; 4]);
-        builder
+        Builder { bytes: wire::begin(VERSION, bytes), count: 0 }
     }
 
     /// Appends a field that is not there yet.
     pub fn push(&mut self, field: &[u8], value: &[u8]) {
-        put_varint(field.len(), &mut self.bytes);
-        put_varint(value.len(), &mut self.bytes);
+        put_varint(field.len() as u64, &mut self.bytes);
+        put_varint(value.len() as u64, &mut self.bytes);
         self.bytes.extend_from_slice(field);
         self.bytes.extend_from_slice(value);
         self.count += 1;

@@ -6,6 +6,14 @@
 //! never change their meaning.
 
 pub mod hash;
+pub mod list;
+pub mod set;
+mod wire;
+pub mod zset;
+
+/// A value that does not fit the layout of its type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
 
 /// Type of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +22,12 @@ pub enum Kind {
     String,
     /// Fields and values.
     Hash,
+    /// Different members without order.
+    Set,
+    /// Elements in order.
+    List,
+    /// Different members ordered by score.
+    ZSet,
 }
 
 impl Kind {
@@ -22,6 +36,9 @@ impl Kind {
         match self {
             Kind::String => 0,
             Kind::Hash => 1,
+            Kind::Set => 2,
+            Kind::List => 3,
+            Kind::ZSet => 4,
         }
     }
 
@@ -30,6 +47,9 @@ impl Kind {
         match tag {
             0 => Some(Kind::String),
             1 => Some(Kind::Hash),
+            2 => Some(Kind::Set),
+            3 => Some(Kind::List),
+            4 => Some(Kind::ZSet),
             _ => None,
         }
     }
@@ -39,6 +59,9 @@ impl Kind {
         match self {
             Kind::String => "string",
             Kind::Hash => "hash",
+            Kind::Set => "set",
+            Kind::List => "list",
+            Kind::ZSet => "zset",
         }
     }
 }
