@@ -110,7 +110,6 @@ impl Wheel {
     ///
     /// Costs amortised about the sorting of one tick, whatever the number of items; the caller
     /// bounds how many it takes in one go.
-    #[expect(clippy::cast_possible_truncation, reason = "the namespace was put there")]
     pub fn due(&mut self, now: UnixMillis) -> Option<(Namespace, Identity, UnixMillis)> {
         self.keep_up(now);
         if self.ready.is_empty() && self.waiting > 0 && self.earliest <= now.0 / TICK_MS {
@@ -119,11 +118,20 @@ impl Wheel {
         if self.ready.peek().is_none_or(|Reverse((due, _))| *due > now.0) {
             return None;
         }
-        let Reverse((due, key)) = self.ready.pop()?;
-        let Some(identity) = Identity::from_bits(key & ((1 << Identity::BITS) - 1)) else {
-            unreachable!("an identity was put there")
-        };
-        Some((Namespace((key >> Identity::BITS) as u16), identity, UnixMillis(due)))
+        self.ready.pop().map(|Reverse(item)| parts(item))
+    }
+
+    /// Items of the ticks from the one of `from` to the one before that of `until`: for a look ahead. What
+    /// is due in the current tick is not among them. Costs a visit of each tick and item.
+    pub fn upcoming(
+        &self,
+        from: UnixMillis,
+        until: UnixMillis,
+    ) -> impl Iterator<Item = (Namespace, Identity, UnixMillis)> {
+        let first = (from.0 / TICK_MS).max(self.loaded);
+        let end = (until.0 / TICK_MS).min(self.loaded + self.ticks.len() as u64);
+        let ticks = (first..end).filter(|_| self.waiting > 0);
+        ticks.flat_map(|tick| self.ticks[self.place(tick)].iter().map(|item| parts(*item)))
     }
 
     /// When to call [`Wheel::due`] next: exact within the current tick, else the beginning of the
@@ -161,6 +169,15 @@ impl Wheel {
     fn place(&self, tick: u64) -> usize {
         (tick % self.ticks.len() as u64) as usize
     }
+}
+
+/// The parts of an item.
+#[expect(clippy::cast_possible_truncation, reason = "the namespace was put there")]
+fn parts((due, key): Item) -> (Namespace, Identity, UnixMillis) {
+    let Some(identity) = Identity::from_bits(key & ((1 << Identity::BITS) - 1)) else {
+        unreachable!("an identity was put there")
+    };
+    (Namespace((key >> Identity::BITS) as u16), identity, UnixMillis(due))
 }
 
 /// Which page of which namespace's index to visit when, so that a pass takes a fixed time.

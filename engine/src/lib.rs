@@ -45,5 +45,7 @@ pub use config::{Ack, Config, ConfigError};
 pub use error::OpenError;
 pub use key::Key;
 pub use recover::Progress;
-pub use shard::{Event, Found, LoadError, Lookup, Refused, Room, ScannedKey, Shard, Stats, Ticket};
+pub use shard::{
+    Event, Expired, Found, LoadError, Lookup, Refused, Room, ScannedKey, Shard, Stats, Ticket,
+};
 pub use units::{Lsn, Namespace, UnixMillis};

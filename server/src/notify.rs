@@ -75,6 +75,24 @@ pub fn format_classes(classes: u32) -> String {
     text
 }
 
+/// Channel and message of every way in which an event of a key is published.
+pub fn messages(
+    wanted: u32,
+    class: u32,
+    db: u16,
+    event: &str,
+    key: &[u8],
+) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let on = |way: u32| wanted & class != 0 && wanted & way != 0;
+    let keyspace = on(KEYSPACE).then(|| {
+        let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+        (channel, event.as_bytes().to_vec())
+    });
+    let keyevent =
+        on(KEYEVENT).then(|| (format!("__keyevent@{db}__:{event}").into_bytes(), key.to_vec()));
+    keyspace.into_iter().chain(keyevent)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

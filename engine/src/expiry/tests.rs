@@ -156,3 +156,26 @@ fn a_sweep_of_nothing_rests_and_notices_growth() {
     assert_eq!(sweep.next(UnixMillis(5_000), 2, |n| 2 * n), Some((1, 0)));
     assert_eq!(sweep.next(UnixMillis(5_000), 2, |_| 0), None);
 }
+
+#[test]
+fn what_is_upcoming_is_shown_once_by_a_cursor_and_comes_out_all_the_same() {
+    let now = UnixMillis(1_790_000_000_000);
+    let mut wheel = Wheel::new(10_000);
+    let identity = |n: u64| Identity::of(KeyHash(n << 40));
+    for n in 0..1000 {
+        assert!(wheel.schedule(now.plus(n * 9), now, Namespace(3), identity(n)));
+    }
+    let mut shown = Vec::new();
+    let mut seen = now;
+    for step in 1..=300 {
+        let until = now.plus(step * 37);
+        shown.extend(wheel.upcoming(seen, until).map(|(_, identity, _)| identity));
+        seen = until;
+    }
+    shown.sort_unstable();
+    let mut all: Vec<_> = (0..1000).map(identity).collect();
+    all.sort_unstable();
+    assert_eq!(shown, all);
+    let out = std::iter::from_fn(|| wheel.due(now.plus(60_000))).count();
+    assert_eq!(out, 1000);
+}

@@ -519,6 +519,7 @@ impl Shard {
                 self.log.segments.remove_live(moved.from.split(segment_bytes).0, size);
                 self.log.segments.add_live(moved.to.split(segment_bytes).0, size);
                 self.hot.set_location(namespace, identity, moved.from, moved.to);
+                self.ahead.moved(moved.identity, moved.from, moved.to);
             }
         }
     }

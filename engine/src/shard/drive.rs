@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::ahead::AheadRead;
 use super::load::LoadRead;
 use super::scan::ScanRead;
 use super::{Shard, checkpointing, compaction};
@@ -24,6 +25,7 @@ pub(super) enum Pending {
     Allocate(SegmentId),
     Load(LoadRead),
     Scan(ScanRead),
+    Ahead(AheadRead),
     Compaction(compaction::Step),
     Checkpoint(checkpointing::Step),
 }
@@ -73,6 +75,7 @@ impl Shard {
                 self.on_scan_read(&read, result);
                 self.next_reads();
             }
+            Pending::Ahead(read) => self.on_ahead_read(&read, result),
             Pending::Compaction(step) => self.on_compaction_step(&step, result),
             Pending::Checkpoint(step) => self.on_checkpoint_step(step, result),
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::drive::Pending;
+use super::expire::Named;
 use super::read::Owner;
 use super::scan::ScanRead;
 use super::{Event, Shard, Ticket};
@@ -248,7 +249,9 @@ impl Shard {
         let expires_at = exact_expiry(entry, record.head.expires_at, self.now);
         let ms_left = expires_at.is_none_or(|at| at > self.now);
         if !ms_left {
-            self.expire_entry(place.namespace, place.identity, place.location, expires_at);
+            let named = Named { key: record.key, value_type: Some(record.head.value_type) };
+            let (ns, identity) = (place.namespace, place.identity);
+            self.expire_entry(ns, identity, place.location, expires_at, Some(named));
             return Ok(());
         }
         let loaded = NewEntry {

@@ -1,12 +1,10 @@
 //! Work that time brings: expiry, the sweep, the memory budget, and starting the jobs.
 
 use super::Shard;
-use crate::index::{Due, Identity};
+use crate::index::Due;
 use crate::space::Space;
-use crate::units::{Location, Namespace, UnixMillis};
+use crate::units::{Namespace, UnixMillis};
 
-/// Entries expired in one tick before others get their turn.
-const EXPIRE_MAX: usize = 2000;
 /// Index pages visited in one tick, about 10 us each.
 const SWEEP_PAGES_MAX: usize = 256;
 /// Time between two slices of the sweep.
@@ -23,6 +21,7 @@ impl Shard {
         self.expire_due(now);
         self.expire_side(now);
         self.sweep_slice(now);
+        self.look_ahead(now);
         self.confirm(now);
         self.maintain();
     }
@@ -75,77 +74,6 @@ impl Shard {
         }
     }
 
-    /// Removes what has expired, in the order in which it expired.
-    fn expire_due(&mut self, now: UnixMillis) {
-        for _ in 0..EXPIRE_MAX {
-            let Some((namespace, identity, due)) = self.wheel.due(now) else { break };
-            let Some(entry) = self.space(namespace).and_then(|space| space.index.get(identity))
-            else {
-                continue;
-            };
-            let hot = self.hot.peek_at(namespace, identity, entry.location);
-            let exact = hot.and_then(crate::hot::HotEntry::expires_at);
-            let past = exact.map_or_else(|| entry.expiry.surely_passed(now), |at| at <= now);
-            if past {
-                self.expire_entry(namespace, identity, entry.location, Some(due));
-            } else if let Some(at) = exact {
-                // Touched since it was scheduled.
-                self.schedule(namespace, identity, Some(at));
-            } else if let Due::At(seconds) = entry.expiry.due(now) {
-                // Its milliseconds have left RAM with its value: the end of the second, then.
-                self.schedule(namespace, identity, Some(UnixMillis(seconds * 1000)));
-            }
-        }
-    }
-
-    /// Removes expired keys of the side tables: a handful, so they are all looked at.
-    fn expire_side(&mut self, now: UnixMillis) {
-        for number in 0..self.spaces.len() {
-            let side = self.spaces[number].side.values();
-            let past = side.filter(|side| side.entry.expiry.surely_passed(now));
-            let past: Vec<_> = past.map(|side| (side.identity, side.entry.location)).collect();
-            for (identity, location) in past {
-                self.expire_entry(Namespace(number as u16), identity, location, None);
-            }
-        }
-    }
-
-    /// Removes an expired entry. Nothing is logged if its record says when it expired; a touched entry
-    /// would come back after a crash with the grace of its quantum, so its end is journaled.
-    pub(super) fn expire_entry(
-        &mut self,
-        namespace: Namespace,
-        identity: Identity,
-        location: Location,
-        due: Option<UnixMillis>,
-    ) {
-        let Some(entry) = self.space_mut(namespace).remove_at(identity, location) else { return };
-        if let Some(hot) = self.hot.peek_at(namespace, identity, location) {
-            let key = hot.key().to_vec();
-            self.hot.remove(namespace, identity, &key);
-        }
-        self.bury(&entry);
-        if entry.touch > 0 {
-            self.journal_end(namespace, identity);
-        }
-        self.counters.expired_keys += 1;
-        if let Some(due) = due {
-            self.counters.expiry_lag_ms.record(self.now.since(due));
-        }
-    }
-
-    /// Puts an expiry that falls due soon on the wheel; the sweep finds the later ones in time.
-    pub(super) fn schedule(
-        &mut self,
-        namespace: Namespace,
-        identity: Identity,
-        expires_at: Option<UnixMillis>,
-    ) {
-        if let Some(at) = expires_at {
-            self.wheel.schedule(at, self.now, namespace, identity);
-        }
-    }
-
     /// Visits the next pages of the index and schedules what falls due within the window.
     fn sweep_slice(&mut self, now: UnixMillis) {
         let (spaces, wheel) = (&self.spaces, &mut self.wheel);
@@ -156,7 +84,7 @@ impl Shard {
             let until_secs = now.plus(wheel.window_ms()).0 / 1000;
             let mut visit = |identity, entry: crate::index::Entry| {
                 if let Due::At(seconds) = entry.expiry.due(now) {
-                    wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
+                    wheel.schedule(second_begins(seconds), now, namespace, identity);
                 }
             };
             spaces[number].index.visit_due(page, until_secs, now, &mut visit);
@@ -174,7 +102,7 @@ impl Shard {
             let mut visit = |identity, entry: crate::index::Entry| {
                 if let Due::At(seconds) = entry.expiry.due(now) {
                     let namespace = Namespace(number as u16);
-                    wheel.schedule(UnixMillis(seconds * 1000), now, namespace, identity);
+                    wheel.schedule(second_begins(seconds), now, namespace, identity);
                 }
             };
             space.index.for_each(&mut visit);
@@ -249,4 +177,10 @@ impl Shard {
         space.index.for_each(|_, entry| self.bury(&entry));
         space.side.values().for_each(|side| self.bury(&side.entry));
     }
+}
+
+/// The first millisecond that an expiry within the second that ends at `seconds` can be: by then its
+/// entry's own milliseconds are looked for.
+fn second_begins(seconds: u64) -> UnixMillis {
+    UnixMillis((seconds * 1000).saturating_sub(999))
 }

@@ -13,9 +13,11 @@
 //! Invariant: dropping the hot set changes latency only; every other structure in RAM can be
 //! rebuilt from the log.
 
+mod ahead;
 mod checkpointing;
 mod compaction;
 mod drive;
+mod expire;
 mod load;
 mod maintain;
 mod open;
@@ -25,6 +27,7 @@ mod stats;
 mod supply;
 mod write;
 
+pub use expire::Expired;
 pub use load::LoadError;
 pub use read::{Found, Lookup};
 pub use scan::ScannedKey;
@@ -78,6 +81,8 @@ pub enum Event {
         /// The answer must not leave before this LSN is acknowledged.
         barrier: Lsn,
     },
+    /// A key has expired, if [`Shard::report_expired`] asked for that.
+    Expired(Expired),
 }
 
 /// A single-owner store: see the module documentation.
@@ -93,6 +98,9 @@ pub struct Shard {
     hot_budget: usize,
     wheel: Wheel,
     sweep: Sweep,
+    ahead: ahead::Ahead,
+    /// Keys that have expired and have not been told yet.
+    expired: VecDeque<Expired>,
     log: Log,
     undurable: Undurable,
     group: Option<write::Group>,
@@ -138,9 +146,10 @@ impl Shard {
         self.poisoned
     }
 
-    /// The next event, if there is one.
+    /// The next event, if there is one. Keys that have expired come first: an answer may tell of their
+    /// absence.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.poll_expired().map(Event::Expired).or_else(|| self.events.pop_front())
     }
 
     /// Keys in a namespace, including those that expired within the last moments.

@@ -87,6 +87,8 @@ impl Shard {
             hot_budget: usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX),
             wheel,
             sweep,
+            ahead: super::ahead::Ahead::default(),
+            expired: VecDeque::new(),
             log,
             undurable: super::write::Undurable::default(),
             group: None,

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::Shard;
+use super::expire::Named;
 use crate::index::Entry;
 use crate::key::Key;
 use crate::space::{LOST, Slot, Space};
-use crate::units::{Lsn, UnixMillis};
+use crate::units::{Lsn, Namespace, UnixMillis};
 
 /// What is known of a key without reading the disk.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ impl Shard {
                 return Lookup::Found(Found { barrier: self.barrier(key), ..found });
             }
             let (location, at) = (hot.location(), hot.expires_at());
-            self.expire_entry(key.namespace, key.identity, location, at);
+            self.expire_entry(key.namespace, key.identity, location, at, None);
         }
         match self.owner(key, now) {
             Owner::Nobody | Owner::Other => Lookup::Absent { barrier: self.barrier(key) },
@@ -89,7 +90,13 @@ impl Shard {
             Slot::Index(entry) | Slot::Side(entry) => entry,
         };
         if entry.expiry.surely_passed(now) {
-            self.expire_entry(key.namespace, key.identity, entry.location, None);
+            let aside = matches!(slot, Slot::Side(_));
+            if !aside && !self.can_name(key.namespace, key.identity, &entry) {
+                // Whoever listens must be told whose expiry it was.
+                return Owner::Unknown;
+            }
+            let named = aside.then_some(Named { key: key.bytes, value_type: None });
+            self.expire_entry(key.namespace, key.identity, entry.location, None, named);
             return Owner::Nobody;
         }
         if matches!(slot, Slot::Side(_)) {
@@ -107,8 +114,12 @@ impl Shard {
 
     /// The LSN that must be acknowledged before anything may be told about the key.
     pub(super) fn barrier(&self, key: &Key<'_>) -> Lsn {
-        let written = self.undurable.get(key.packed());
-        let cleared = self.space(key.namespace).map_or(Lsn::NONE, |space| space.cleared);
+        self.barrier_of(key.namespace, key.packed())
+    }
+
+    pub(super) fn barrier_of(&self, namespace: Namespace, packed: u64) -> Lsn {
+        let written = self.undurable.get(packed);
+        let cleared = self.space(namespace).map_or(Lsn::NONE, |space| space.cleared);
         let barrier = written.max(cleared);
         let wait = barrier > self.log.durable_lsn() && !planted!(ReplyEarly);
         if wait { barrier } else { Lsn::NONE }

@@ -25,9 +25,9 @@ pub struct ScannedKey {
 }
 
 /// First read of a record whose key is wanted: header and any ordinary key.
-const HEAD_BYTES: usize = 512;
+pub(super) const HEAD_BYTES: usize = 512;
 /// Second read, if the key is longer: header and the longest key.
-const HEAD_BYTES_MAX: usize = record::HEADER_BYTES + record::KEY_BYTES_MAX;
+pub(super) const HEAD_BYTES_MAX: usize = record::HEADER_BYTES + record::KEY_BYTES_MAX;
 
 /// A scan whose keys are being read.
 struct Scan {

@@ -134,6 +134,7 @@ impl Shard {
             touch: 0,
         };
         self.set_entry(key, entry, old, aside);
+        self.rearm(key.namespace, key.identity, old.filter(|_| !aside), expires_at);
         let written = NewEntry {
             namespace: key.namespace,
             identity: key.identity,
@@ -145,7 +146,6 @@ impl Shard {
             location,
         };
         self.hot.insert(&written, entry.freq);
-        self.schedule(key.namespace, key.identity, expires_at);
         self.counters.puts += 1;
         Ok(head.lsn)
     }
@@ -245,7 +245,7 @@ impl Shard {
             entry.touch = kept;
         });
         self.hot.set_expiry(key.namespace, key.identity, key.bytes, Some(expires_at));
-        self.schedule(key.namespace, key.identity, Some(expires_at));
+        self.rearm(key.namespace, key.identity, Some(*entry), Some(expires_at));
         self.counters.touches += 1;
         Ok(barrier)
     }

@@ -32,6 +32,8 @@ pub struct Counts {
     pub deletes: u64,
     pub touches: u64,
     pub expired: u64,
+    pub expired_told: u64,
+    pub expiry_reads: u64,
     pub cold_loads: u64,
     pub replayed_records: u64,
     pub corrupt: u64,
@@ -66,6 +68,8 @@ impl Counts {
             ("deletes", self.deletes),
             ("touches", self.touches),
             ("expired", self.expired),
+            ("expired_told", self.expired_told),
+            ("expiry_reads", self.expiry_reads),
             ("cold_loads", self.cold_loads),
             ("replayed_records", self.replayed_records),
             ("corrupt", self.corrupt),
@@ -103,6 +107,8 @@ impl Counts {
         self.deletes += other.deletes;
         self.touches += other.touches;
         self.expired += other.expired;
+        self.expired_told += other.expired_told;
+        self.expiry_reads += other.expiry_reads;
         self.cold_loads += other.cold_loads;
         self.replayed_records += other.replayed_records;
         self.corrupt += other.corrupt;
@@ -117,6 +123,7 @@ impl Counts {
         self.deletes += stats.deletes;
         self.touches += stats.touches;
         self.expired += stats.expired_keys;
+        self.expiry_reads += stats.expiry_reads;
         self.cold_loads += stats.cold_gets;
         self.replayed_records += stats.recovery_records;
         self.corrupt += stats.corrupt_records;

@@ -20,7 +20,7 @@ use super::program::{Action, KEYS, NAMESPACES, Op, Program, Setup};
 use super::rng::Rng;
 use crate::io::Disk;
 use crate::shard::{Event, Shard, Ticket};
-use crate::units::UnixMillis;
+use crate::units::{Lsn, UnixMillis};
 
 use verify::ScanWatch;
 
@@ -71,6 +71,10 @@ pub struct World {
     wall_offset_ms: u64,
     /// What time the engine may believe it is.
     clock: Clock,
+    /// Decides when somebody listens for expired keys.
+    listen: Rng,
+    /// Expiries that were told, and what they wait for before they are told for good.
+    told: Vec<(Lsn, ModelKey, Lsn)>,
     parked: Vec<Parked>,
     scans: BTreeMap<u64, ScanWatch>,
     next_ticket: u64,
@@ -130,6 +134,8 @@ impl World {
             rng: Rng::named(seed, "world"),
             wall_offset_ms: BEGINNING_MS,
             clock: Clock { earliest: UnixMillis(0), latest: UnixMillis(0) },
+            listen: Rng::named(seed, "listen"),
+            told: Vec::new(),
             parked: Vec::new(),
             scans: BTreeMap::new(),
             next_ticket: 1,
@@ -253,6 +259,7 @@ impl World {
                 Event::Scanned { ticket: Ticket(ticket), keys, next, failed, barrier } => {
                     self.on_scanned(ticket, &keys, next, failed, barrier)?;
                 }
+                Event::Expired(expired) => self.on_expired(expired)?,
             }
         }
     }
@@ -360,6 +367,9 @@ impl World {
             return Err(format!("acked {acked}, durable {durable}, appended {appended}"));
         }
         self.model.promise(durable);
+        for (_, key, lsn) in self.told.extract_if(.., |(barrier, ..)| *barrier <= durable) {
+            self.model.ended(key, lsn);
+        }
         Ok(())
     }
 

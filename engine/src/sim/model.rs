@@ -48,6 +48,19 @@ pub struct Live {
     pub quantum_ms: u64,
     /// It was seen to be absent between `expires_min` and `expires_max`.
     pub gone: bool,
+    /// Whether an event must still tell of its expiry, or has.
+    pub told: Told,
+}
+
+/// What is known of the event that tells of a key's expiry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// There was none yet.
+    Not,
+    /// There was none, and need not be: it may have expired while nobody listened.
+    Excused,
+    /// It was told.
+    Told,
 }
 
 /// A mutation as the client asked for it.
@@ -137,6 +150,10 @@ pub struct Model {
     /// Where the group under way begins in the tail, and the LSN before it.
     group_from: Option<(usize, Lsn)>,
     lossy: bool,
+    /// Whether whatever expires must be told.
+    listening: bool,
+    /// Keys whose expiry was told for good, with the last LSN of what expired.
+    ended: BTreeMap<ModelKey, Lsn>,
     /// Keys whose newest version may have been lost to faults beyond the model.
     shaken: BTreeSet<ModelKey>,
 }
@@ -272,7 +289,58 @@ impl Model {
             return Err(format!("{} at {now}: saw {seen:?}, expected {live:?}", name(key)));
         }
         if let (Some(live), Seen::Absent) = (live, seen) {
+            if self.listening && live.told == Told::Not {
+                return Err(format!("{} expired, and no event told of it", name(key)));
+            }
             live.gone = true;
+        }
+        Ok(())
+    }
+
+    /// Whether events must tell of what expires from now on.
+    pub fn listen(&mut self, on: bool, now: UnixMillis) {
+        self.listening = on && !self.lossy;
+        for live in self.state.values_mut() {
+            let passed = live.expires_min.is_some_and(|at| at <= now);
+            live.told = if passed { Told::Excused } else { Told::Not };
+        }
+    }
+
+    /// Takes an event that tells of a key's expiry. Returns the last LSN of what expired.
+    ///
+    /// # Errors
+    /// When there is no such key, or it is too early, or it was told before.
+    pub fn expired(&mut self, key: &ModelKey, now: Clock) -> Result<Lsn, String> {
+        let Some(live) = self.state.get_mut(key) else {
+            return Err(format!("{} expired, and is not there", name(key)));
+        };
+        if live.told == Told::Told || live.gone && live.told != Told::Excused {
+            return Err(format!("{} expired twice", name(key)));
+        }
+        if live.expires_min.is_none_or(|at| at > now.latest) {
+            return Err(format!("{} expired at {now}, expected {live:?}", name(key)));
+        }
+        (live.told, live.gone) = (Told::Told, true);
+        Ok(live.lsns.1)
+    }
+
+    /// What told of a key's expiry has left: it must not be back after a crash.
+    pub fn ended(&mut self, key: ModelKey, lsn: Lsn) {
+        self.ended.insert(key, lsn);
+    }
+
+    /// Checks that nothing whose expiry was told is back, unless the clock was set back.
+    ///
+    /// # Errors
+    /// What is back.
+    pub fn stays_gone(&self, seen: &BTreeMap<ModelKey, (Seen, Clock)>) -> Result<(), String> {
+        for (key, ended) in &self.ended {
+            if let Some((Seen::Found { lsn, .. }, at)) = seen.get(key)
+                && lsn <= ended
+                && !self.lossy
+            {
+                return Err(format!("{} at {at}: back after its expiry was told", name(key)));
+            }
         }
         Ok(())
     }
@@ -347,6 +415,7 @@ fn add_grace(state: &mut State) {
     // The clock may have been set back.
     for live in state.values_mut() {
         live.gone = false;
+        live.told = Told::Excused;
     }
 }
 
@@ -401,6 +470,7 @@ impl Change {
                     lsns: (lsn, lsn),
                     quantum_ms: 0,
                     gone: false,
+                    told: Told::Not,
                 };
                 state.insert(key.clone(), live);
             }

@@ -96,7 +96,9 @@ impl<'a> Context<'a> {
 
     fn look(&mut self, key: &Key<'_>) -> Result<Result<Option<Found>, Lost>, Stop> {
         let now = self.now;
-        match self.shard()?.lookup(key, now) {
+        let answer = self.shard()?.lookup(key, now);
+        self.tell_expired();
+        match answer {
             Lookup::Found(found) => {
                 self.barrier = self.barrier.max(found.barrier);
                 Ok(Ok(Some(found)))
@@ -252,7 +254,7 @@ impl<'a> Context<'a> {
         self.session.last_lsn = self.session.last_lsn.max(lsn);
     }
 
-    fn touch_watched(&mut self, db: u16, key: &[u8]) {
+    pub(super) fn touch_watched(&mut self, db: u16, key: &[u8]) {
         for watcher in self.state.watched.of(db, key) {
             if *watcher == self.session.key {
                 self.session.transaction.dirty = true;
@@ -319,12 +321,8 @@ impl<'a> Context<'a> {
         if wanted & class == 0 {
             return;
         }
-        if wanted & notify::KEYSPACE != 0 {
-            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-            self.publish(&channel, event.as_bytes());
-        }
-        if wanted & notify::KEYEVENT != 0 {
-            self.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
+        for (channel, message) in notify::messages(wanted, class, db, event, key) {
+            self.publish(&channel, &message);
         }
     }
 }

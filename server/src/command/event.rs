@@ -4,7 +4,10 @@
 //! Never knows: who subscribes (see `serve::pubsub`).
 //! Invariant: a message about data waits for the same acknowledgement as the reply that caused it.
 
+use emberlog_engine::Shard;
+
 use super::Context;
+use crate::notify;
 use crate::resp::{Proto, Reply};
 use crate::serve::client::ClientKey;
 
@@ -27,6 +30,19 @@ impl Context<'_> {
         listeners.len()
     }
 
+    /// Publishes the keys that looking others up has found expired, before anything else is told of
+    /// them.
+    pub(super) fn tell_expired(&mut self) {
+        while let Some(expired) = self.shard.as_deref_mut().and_then(Shard::poll_expired) {
+            let db = expired.namespace.0;
+            if !self.state.watched.is_empty() {
+                self.touch_watched(db, &expired.key);
+            }
+            self.barrier = self.barrier.max(expired.barrier);
+            self.notify_in(db, notify::EXPIRED, "expired", &expired.key);
+        }
+    }
+
     fn deliver(&mut self, to: ClientKey, pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) {
         let own = to == self.session.key;
         let proto = if own {
@@ -41,14 +57,18 @@ impl Context<'_> {
         if own {
             self.state.own_messages.extend_from_slice(&bytes);
         } else {
-            let acked =
-                self.shard.as_deref().map_or(self.barrier, emberlog_engine::Shard::acked_lsn);
+            let acked = self.shard.as_deref().map_or(self.barrier, Shard::acked_lsn);
             self.clients.deliver(to, &bytes, self.barrier, acked);
         }
     }
 }
 
-fn encode(proto: Proto, pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(
+    proto: Proto,
+    pattern: Option<&[u8]>,
+    channel: &[u8],
+    message: &[u8],
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(channel.len() + message.len() + 64);
     let mut reply = Reply::new(&mut bytes, proto);
     if let Some(pattern) = pattern {

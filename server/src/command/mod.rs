@@ -18,7 +18,7 @@ mod copy;
 mod counter;
 mod debug;
 mod describe;
-mod event;
+pub(crate) mod event;
 mod expiry;
 mod hash;
 mod hash_read;

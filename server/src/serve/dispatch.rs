@@ -88,6 +88,7 @@ impl Server {
         if session.reply_mode != ReplyMode::On {
             keep_back(session, connection.output.buffer(&mut self.clients.pool), start);
         }
+        self.listen_for_expiry();
         if !self.state.own_messages.is_empty() {
             let messages = std::mem::take(&mut self.state.own_messages);
             connection.output.buffer(&mut self.clients.pool).extend_from_slice(&messages);

@@ -12,6 +12,7 @@ pub mod blocked;
 pub mod client;
 pub mod clients;
 mod dispatch;
+mod expired;
 pub mod gather;
 pub mod pubsub;
 pub mod slowlog;
@@ -60,6 +61,8 @@ pub struct Server {
     resumed: Vec<usize>,
     /// Newest acknowledged LSN seen.
     acked: Lsn,
+    /// Whether the shard reports keys that expire.
+    listens: bool,
     /// Whether the store's failure has been told to everyone who waited.
     poison_told: bool,
     /// Whether clients that waited for keys are being served, which is not done within itself.
@@ -84,6 +87,7 @@ impl Server {
             paused: Vec::new(),
             resumed: Vec::new(),
             acked: Lsn::NONE,
+            listens: false,
             poison_told: false,
             serving_blocked: false,
         }
@@ -103,6 +107,7 @@ impl Server {
     pub fn open(&mut self, shard: Shard) {
         self.acked = shard.acked_lsn();
         self.shard = Some(shard);
+        self.listens = false;
         if self.state.stage == Stage::Loading {
             self.state.stage = Stage::Ready;
         }

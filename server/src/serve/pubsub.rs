@@ -15,6 +15,8 @@ use crate::glob;
 pub struct PubSub {
     channels: HashMap<Vec<u8>, Vec<ClientKey>>,
     patterns: HashMap<Vec<u8>, Vec<ClientKey>>,
+    /// Names in either directory that may be, or match, a channel of keyspace events.
+    about_keys: usize,
 }
 
 /// Which directory.
@@ -36,6 +38,9 @@ impl PubSub {
 
     /// Adds a subscriber, once.
     pub fn subscribe(&mut self, kind: Kind, name: &[u8], client: ClientKey) {
+        if !self.directory(kind).contains_key(name) {
+            self.about_keys += usize::from(may_be_about_keys(kind, name));
+        }
         let subscribers = self.directory(kind).entry(name.to_vec()).or_default();
         if !subscribers.contains(&client) {
             subscribers.push(client);
@@ -49,6 +54,7 @@ impl PubSub {
             subscribers.retain(|other| *other != client);
             if subscribers.is_empty() {
                 directory.remove(name);
+                self.about_keys -= usize::from(may_be_about_keys(kind, name));
             }
         }
     }
@@ -56,6 +62,11 @@ impl PubSub {
     /// Whether nobody listens to anything.
     pub fn is_silent(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty()
+    }
+
+    /// Whether somebody may hear of keyspace events.
+    pub fn hears_of_keys(&self) -> bool {
+        self.about_keys > 0
     }
 
     /// Everyone who hears a message on `channel`, with the pattern by which they hear it.
@@ -82,4 +93,18 @@ impl PubSub {
     pub fn pattern_count(&self) -> usize {
         self.patterns.len()
     }
+}
+
+/// Whether a subscription may hear of keyspace events: its channel is one, or the beginning of its
+/// pattern does not rule that out.
+fn may_be_about_keys(kind: Kind, name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"__key";
+    let fixed = match kind {
+        Kind::Channel => return name.starts_with(PREFIX),
+        Kind::Pattern => {
+            let special = |byte: &u8| b"*?[\\".contains(byte);
+            name.iter().position(special).map_or(name, |at| &name[..at])
+        }
+    };
+    fixed.starts_with(PREFIX) || PREFIX.starts_with(fixed)
 }

@@ -98,6 +98,7 @@ impl Server {
     pub fn on_event(&mut self, event: Event) {
         match event {
             Event::Loaded { ticket, outcome } => self.on_loaded(ticket, outcome),
+            Event::Expired(expired) => self.on_expired(&expired),
             Event::Scanned { ticket, keys, next, failed, barrier } => {
                 if failed > 0 {
                     tracing::warn!(failed, "keys could not be listed: their records are damaged");
@@ -171,6 +172,7 @@ impl Server {
 
     /// Lets go of what the shard has acknowledged since, and of clients whose moment has come.
     pub fn settle(&mut self) {
+        self.listen_for_expiry();
         let Some(shard) = &self.shard else { return };
         let (acked, durable, poisoned) = (shard.acked_lsn(), shard.durable_lsn(), shard.poisoned());
         if acked > self.acked {

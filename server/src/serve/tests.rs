@@ -6,6 +6,7 @@
 mod atomicity;
 mod blocking;
 mod commands;
+mod expired;
 mod failures;
 mod limits;
 mod lists;

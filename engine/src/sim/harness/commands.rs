@@ -2,7 +2,7 @@
 
 use super::{Parked, World};
 use crate::index::{touch_class_of, touch_quantum_secs};
-use crate::shard::{LoadError, Lookup, Refused, Room, Ticket};
+use crate::shard::{Expired, LoadError, Lookup, Refused, Room, Ticket};
 use crate::sim::faults::Profile;
 use crate::sim::model::{Change, ModelKey, Seen, Value};
 use crate::sim::program::Action;
@@ -168,7 +168,12 @@ impl World {
         let now = self.wall();
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
-        let (seen, barrier) = match shard.lookup(&key, now) {
+        let answer = shard.lookup(&key, now);
+        // As a server does: before anything of the command is told.
+        while let Some(expired) = self.shard().poll_expired() {
+            self.on_expired(expired)?;
+        }
+        let (seen, barrier) = match answer {
             Lookup::Cold => return Ok(None),
             Lookup::Lost => (Seen::Lost, None),
             Lookup::Absent { barrier } => (Seen::Absent, Some(barrier)),
@@ -206,6 +211,16 @@ impl World {
             ));
         }
         Ok(Some(seen))
+    }
+
+    /// An event tells of an expiry.
+    pub(super) fn on_expired(&mut self, expired: Expired) -> Result<(), String> {
+        let name: ModelKey = (expired.namespace.0, expired.key.into());
+        let now = self.clock();
+        let lsn = self.model.expired(&name, now)?;
+        self.counts.expired_told += 1;
+        self.told.push((expired.barrier, name, lsn));
+        Ok(())
     }
 
     fn execute(&mut self, action: &Action) -> Result<(), Stop> {

@@ -79,6 +79,7 @@ impl World {
             self.counts.poisoned += u64::from(shard.poisoned());
         }
         self.parked.clear();
+        self.told.clear();
         self.scans.clear();
     }
 
@@ -101,6 +102,7 @@ impl World {
                     self.shard = Some(shard);
                     self.counts.recoveries += 1;
                     self.judge_recovery()?;
+                    self.start_listening();
                     self.disk.set_plan(self.plan);
                     return Ok(());
                 }
@@ -117,6 +119,15 @@ impl World {
             }
         }
         Err("cannot be opened, however often it is tried".to_owned())
+    }
+
+    /// Most worlds have somebody who listens for expired keys, from the beginning of most lives.
+    fn start_listening(&mut self) {
+        let on = self.listen.chance(3, 4);
+        let unreadable = self.plan.read_error + self.plan.bad_sector > 0;
+        let now = self.now();
+        self.shard().report_expired(on);
+        self.model.listen(on && !unreadable, now);
     }
 
     fn open_once(&mut self) -> Result<Shard, OpenError> {
@@ -145,6 +156,9 @@ impl World {
         let floor = self.model.floor();
         let appended = self.shard().appended_lsn();
         let reached = self.model.recovered(&seen, appended)?;
+        if self.clock.earliest >= self.clock.latest {
+            self.model.stays_gone(&seen)?;
+        }
         if reached > floor {
             self.counts.unacked_kept += 1;
         } else {

@@ -1,0 +1,135 @@
+//! Events of keys that expire.
+
+use super::{Harness, START};
+use crate::config::Config;
+
+/// A server whose second client listens to expired keys and everything set.
+fn listening() -> (Harness, usize, usize) {
+    let config = Config {
+        notify_keyspace_events: crate::notify::parse_classes("Egx$").unwrap(),
+        ..Config::default()
+    };
+    let mut h = Harness::with(config);
+    let (asker, listener) = (h.connect(), h.connect());
+    h.ask(listener, "PSUBSCRIBE __keyevent@*");
+    (h, asker, listener)
+}
+
+fn message(event: &str, key: &str) -> String {
+    let channel = format!("__keyevent@0__:{event}");
+    format!(
+        "*4\r\n$8\r\npmessage\r\n$12\r\n__keyevent@*\r\n${}\r\n{channel}\r\n${}\r\n{key}\r\n",
+        channel.len(),
+        key.len()
+    )
+}
+
+/// What the listener has heard once the disk is quiet.
+fn heard(h: &mut Harness, listener: usize) -> String {
+    String::from_utf8_lossy(&h.settle(listener)).into_owned()
+}
+
+#[test]
+fn a_key_in_ram_is_told_when_it_is_due_and_not_before() {
+    let (mut h, asker, listener) = listening();
+    h.ask(asker, "SET short 1 PX 1500");
+    let both = message("set", "short") + &message("expire", "short");
+    assert_eq!(heard(&mut h, listener), both);
+    h.advance(1499);
+    assert_eq!(heard(&mut h, listener), "");
+    h.advance(1);
+    assert_eq!(heard(&mut h, listener), message("expired", "short"));
+    h.advance(10_000);
+    assert_eq!(heard(&mut h, listener), "", "once");
+    let info = h.ask(asker, "INFO stats");
+    assert!(info.contains("expired_keys:1 "), "{info}");
+}
+
+#[test]
+fn a_key_that_is_touched_deleted_or_overwritten_in_time_is_not_told() {
+    let (mut h, asker, listener) = listening();
+    for line in [
+        "SET a 1 PX 1000",
+        "SET b 1 PX 1000",
+        "SET c 1 PX 1000",
+        "SET d 1 PX 1000",
+        "PEXPIRE a 60000",
+        "DEL b",
+        "SET c 2",
+        "PERSIST d",
+    ] {
+        h.ask(asker, line);
+    }
+    heard(&mut h, listener);
+    h.advance(5000);
+    assert_eq!(heard(&mut h, listener), "");
+    h.advance(56_000);
+    assert_eq!(heard(&mut h, listener), message("expired", "a"));
+}
+
+#[test]
+fn a_key_on_disk_only_is_told_to_the_millisecond() {
+    let (mut h, asker, listener) = listening();
+    for number in 0..50 {
+        h.ask(asker, &format!("SET cold:{number} {number} PXAT {}", START.0 + 20_345));
+    }
+    heard(&mut h, listener);
+    let mut h = h.reopened();
+    // Time passes as the event loop lets it.
+    for _ in 0..203 {
+        h.advance(100);
+    }
+    h.advance(44);
+    assert_eq!(heard(&mut h, listener), "", "{} ms", h.now.since(START));
+    let before = h.server.shard.as_ref().unwrap().stats();
+    assert!((1..=10).contains(&before.expiry_reads), "{} reads", before.expiry_reads);
+    h.advance(1);
+    let heard = heard(&mut h, listener);
+    assert_eq!(heard.matches("expired").count(), 50, "{heard}");
+    let after = h.server.shard.as_ref().unwrap().stats();
+    assert_eq!(before.device_reads, after.device_reads, "the keys were read ahead");
+}
+
+#[test]
+fn asking_for_an_elapsed_key_tells_at_once_and_before_what_follows() {
+    let (mut h, asker, listener) = listening();
+    h.ask(asker, "SET hot 1 PX 100");
+    heard(&mut h, listener);
+    // Only time passes: nothing ticks.
+    h.now = h.now.plus(150);
+    h.server.set_now(h.now);
+    h.feed(asker, b"EXISTS hot\r\nSET hot 2\r\n");
+    let expected = message("expired", "hot") + &message("set", "hot");
+    assert_eq!(heard(&mut h, listener), expected);
+}
+
+#[test]
+fn asking_for_an_elapsed_key_on_disk_reads_its_name_and_tells() {
+    let (mut h, asker, listener) = listening();
+    h.ask(asker, "SET cold 1 PX 90000");
+    heard(&mut h, listener);
+    let mut h = h.reopened();
+    h.ask(asker, "PING");
+    h.now = h.now.plus(120_000);
+    h.server.set_now(h.now);
+    h.feed(asker, b"EXISTS cold\r\n");
+    assert_eq!(h.settle(asker), b":0\r\n");
+    assert_eq!(heard(&mut h, listener), message("expired", "cold"));
+}
+
+#[test]
+fn nothing_is_read_while_nobody_listens() {
+    let mut h = Harness::new();
+    let client = h.connect();
+    h.ask(client, "CONFIG SET notify-keyspace-events KEA");
+    h.ask(client, "SET cold 1 PX 20345");
+    h.ask(client, "SUBSCRIBE news");
+    let other = h.connect();
+    let mut h = h.reopened();
+    for _ in 0..220 {
+        h.advance(100);
+    }
+    assert_eq!(h.ask(other, "DBSIZE"), ":0");
+    let stats = h.server.shard.as_ref().unwrap().stats();
+    assert_eq!((stats.expiry_reads, stats.expired_keys), (0, 1));
+}
