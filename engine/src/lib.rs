@@ -40,6 +40,7 @@ mod shard;
 pub mod sim;
 mod space;
 pub mod units;
+mod value;
 
 pub use config::{Ack, Config, ConfigError};
 pub use error::OpenError;
@@ -49,3 +50,4 @@ pub use shard::{
     Event, Expired, Found, LoadError, Lookup, Refused, Room, ScannedKey, Shard, Stats, Ticket,
 };
 pub use units::{Lsn, Namespace, UnixMillis};
+pub use value::Value;

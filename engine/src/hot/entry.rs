@@ -3,10 +3,9 @@
 //! Owns: [`HotEntry`], [`NewEntry`], the arithmetic of heap blocks.
 //! Never knows: queues' order, budgets.
 
-use bytes::Bytes;
-
 use crate::index::Identity;
 use crate::units::{Location, Lsn, Namespace, UnixMillis};
+use crate::value::Value;
 
 /// What to put into the hot set; key and value are copied, into one allocation.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +38,7 @@ pub(super) enum QueueName {
 /// A value in RAM. Its bytes may be shared with replies, which may outlive it.
 #[derive(Debug)]
 pub struct HotEntry {
-    /// Key, then value.
-    bytes: Bytes,
+    value: Value,
     pub(super) identity: Identity,
     pub(super) location: Location,
     pub(super) lsn: Lsn,
@@ -49,7 +47,6 @@ pub struct HotEntry {
     /// Neighbours in the queue; see `queue`.
     pub(super) older: u32,
     pub(super) newer: u32,
-    key_len: u16,
     pub(super) namespace: Namespace,
     value_type: u8,
     /// Accesses since it was last considered for eviction, at most 3.
@@ -61,15 +58,9 @@ pub struct HotEntry {
 const NO_EXPIRY: UnixMillis = UnixMillis(u64::MAX);
 
 impl HotEntry {
-    pub(super) fn new(new: &NewEntry<'_>, queue: QueueName) -> HotEntry {
-        let Ok(key_len) = u16::try_from(new.key.len()) else {
-            panic!("a key of {} bytes exceeds 65,535", new.key.len())
-        };
-        let mut bytes = Vec::with_capacity(new.key.len() + new.value.len());
-        bytes.extend_from_slice(new.key);
-        bytes.extend_from_slice(new.value);
+    pub(super) fn new(new: &NewEntry<'_>, queue: QueueName, scratch: &mut Vec<u8>) -> HotEntry {
         HotEntry {
-            bytes: Bytes::from(bytes),
+            value: Value::new(new.key, new.value, scratch),
             identity: new.identity,
             location: new.location,
             lsn: new.lsn,
@@ -77,7 +68,6 @@ impl HotEntry {
             pins: 0,
             older: 0,
             newer: 0,
-            key_len,
             namespace: new.namespace,
             value_type: new.value_type,
             freq: 0,
@@ -86,14 +76,19 @@ impl HotEntry {
     }
 
     /// Takes the content of a newer version of the same key; place, pins and frequency stay.
-    pub(super) fn overwrite(&mut self, new: &NewEntry<'_>) {
-        let (pins, older, newer, freq) = (self.pins, self.older, self.newer, self.freq);
-        *self = HotEntry { pins, older, newer, freq, ..HotEntry::new(new, self.queue) };
+    pub(super) fn overwrite(&mut self, new: &NewEntry<'_>, scratch: &mut Vec<u8>) {
+        if !self.value.set_in_place(new.value) {
+            self.value = Value::new(new.key, new.value, scratch);
+        }
+        self.location = new.location;
+        self.lsn = new.lsn;
+        self.set_expires_at(new.expires_at);
+        self.value_type = new.value_type;
     }
 
     /// Drops the content; what is left is a free node.
     pub(super) fn drop_content(&mut self) {
-        self.bytes = Bytes::new();
+        self.value = Value::default();
     }
 
     /// The key space of the key.
@@ -108,17 +103,31 @@ impl HotEntry {
 
     /// The whole key.
     pub fn key(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.key_len)]
+        self.value.key()
     }
 
     /// The value; a reference count, not a copy.
-    pub fn value(&self) -> Bytes {
-        self.bytes.slice(usize::from(self.key_len)..)
+    pub fn value(&self) -> Value {
+        self.value.clone()
     }
 
     /// The value, borrowed.
     pub fn value_bytes(&self) -> &[u8] {
-        &self.bytes[usize::from(self.key_len)..]
+        &self.value
+    }
+
+    /// Reads the node and nothing else.
+    pub(super) fn touch_node(&self) -> u8 {
+        self.freq ^ self.value.key_and_value().len().to_le_bytes()[0]
+    }
+
+    /// Reads one byte of each cache line of key and value, as far as copying is about latency.
+    pub(super) fn touch_bytes(&self) -> u8 {
+        const LINE: usize = 64;
+        const BYTES_MAX: usize = 2048;
+        let bytes = self.value.key_and_value();
+        let near = &bytes[..bytes.len().min(BYTES_MAX)];
+        near.iter().step_by(LINE).fold(0, |touched, byte| touched ^ byte)
     }
 
     /// The server's type tag.
@@ -150,16 +159,13 @@ impl HotEntry {
         self.pins > 0
     }
 
-    /// RAM that goes with the entry when it goes: the block of key and value, and the block that a
-    /// `Bytes` adds when it is first shared. The node is counted by the arena.
+    /// RAM that goes with the entry when it goes: the block of key and value. The node is counted
+    /// by the arena.
     pub(super) fn heap_bytes(&self) -> usize {
-        /// `bytes::Shared`: pointer, capacity, count.
-        const SHARED_BYTES: usize = 24;
-        if self.bytes.is_empty() {
-            0
-        } else {
-            block_bytes(self.bytes.len()) + block_bytes(SHARED_BYTES)
-        }
+        /// The two counts in front of the bytes.
+        const COUNTS_BYTES: usize = 16;
+        let bytes = self.value.key_and_value();
+        if bytes.is_empty() { 0 } else { block_bytes(COUNTS_BYTES + bytes.len()) }
     }
 }
 

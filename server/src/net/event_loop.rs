@@ -30,6 +30,8 @@ use crate::serve::sweep::AfterFlush;
 const EVENTS_MAX: usize = 1024;
 /// Milliseconds between two sweeps over all clients.
 const SWEEP_MS: u64 = 1000;
+/// Clients whose commands are run together.
+const ARRIVED_MAX: usize = 16;
 /// Rounds in which clients that waited run within one turn.
 const ROUNDS_MAX: usize = 4;
 
@@ -46,6 +48,8 @@ pub struct EventLoop {
     store: Option<StoreSide>,
     /// Slots of clients that have more to do without another event.
     pub(super) again: Vec<usize>,
+    /// Slots of clients from which bytes have just arrived, and whether they filled the buffer.
+    arrived: Vec<(usize, bool)>,
     swept_at: UnixMillis,
     pub(super) stopping: Stopping,
     set_level: fn(crate::config::LogLevel),
@@ -80,6 +84,7 @@ impl EventLoop {
             opening: Some(opening),
             store: None,
             again: Vec::new(),
+            arrived: Vec::new(),
             stopping: Stopping::No,
             set_level,
         })
@@ -114,6 +119,7 @@ impl EventLoop {
         for event in events.iter() {
             self.on_event(event)?;
         }
+        self.run_arrived();
         self.run_store();
         self.server.settle();
         self.run_resumed();
@@ -168,8 +174,13 @@ impl EventLoop {
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             socket.readable = true;
             socket.ended |= event.is_read_closed();
-            self.read(index);
-            self.close_if_gone(index);
+            match self.fill(index) {
+                Some(full) => self.arrived.push((index, full)),
+                None => self.close_if_gone(index),
+            }
+            if self.arrived.len() == ARRIVED_MAX {
+                self.run_arrived();
+            }
         }
     }
 
@@ -183,40 +194,62 @@ impl EventLoop {
 
     /// Reads what there is from a client, and runs it.
     fn read(&mut self, index: usize) {
-        while self.server.wants_input(index) {
-            let Some(Some(socket)) = self.sockets.get_mut(index) else { return };
-            if !socket.readable {
-                return;
+        while let Some(full) = self.fill(index) {
+            self.server.process(index);
+            if full {
+                // The others first.
+                return self.again.push(index);
             }
-            let Some(space) = self.server.space(index) else { return };
+        }
+    }
+
+    /// Reads once from a client that can take input. Returns whether its buffer was filled; `None`
+    /// if nothing has arrived.
+    fn fill(&mut self, index: usize) -> Option<bool> {
+        while self.server.wants_input(index) {
+            let Some(Some(socket)) = self.sockets.get_mut(index) else { return None };
+            if !socket.readable {
+                return None;
+            }
+            let space = self.server.space(index)?;
             let room = space.len();
             match socket.read(space) {
                 Ok(0) => {
                     socket.readable = false;
                     self.server.end_of_input(index);
-                    self.server.process(index);
-                    return;
+                    return Some(false);
                 }
                 Ok(count) => {
                     // Drained, unless the end is still to come.
                     socket.readable = count == room || socket.ended;
-                    let full = count == room;
                     self.server.received(index, count);
-                    self.server.process(index);
-                    if full {
-                        // The others first.
-                        self.again.push(index);
-                        return;
-                    }
+                    return Some(count == room);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     socket.readable = false;
-                    self.server.process(index);
+                    return Some(false);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.close(index),
+                Err(_) => self.close(index),
             }
         }
+        None
+    }
+
+    /// Runs what has arrived from several clients: together, so that their cache misses overlap.
+    fn run_arrived(&mut self) {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.server.warm(&arrived);
+        for (index, full) in arrived.drain(..) {
+            self.server.process(index);
+            if full {
+                self.again.push(index);
+            } else {
+                self.read(index);
+            }
+            self.close_if_gone(index);
+        }
+        self.arrived = arrived;
     }
 
     pub(super) fn close(&mut self, index: usize) {

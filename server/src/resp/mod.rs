@@ -6,6 +6,7 @@
 //! input merely claims.
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
+pub mod ahead;
 mod args;
 mod encode;
 mod inline;

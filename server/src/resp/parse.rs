@@ -241,7 +241,7 @@ fn number_line(input: &[u8], start: usize) -> Result<Option<(Option<i64>, usize)
 
 /// Nearly every number of a request: one to eight digits, all there. Its value and the length of
 /// its line. Anything else is left to the careful way.
-fn short_number(rest: &[u8]) -> Option<(i64, usize)> {
+pub(super) fn short_number(rest: &[u8]) -> Option<(i64, usize)> {
     let mut number: i64 = 0;
     for (length, byte) in rest.iter().take(9).enumerate() {
         let digit = byte.wrapping_sub(b'0');

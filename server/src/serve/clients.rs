@@ -67,6 +67,11 @@ impl Clients {
         self.slots.get_mut(index)?.as_deref_mut()
     }
 
+    /// The client in slot `index`, to look at, unless it is running.
+    pub fn peek(&self, index: usize) -> Option<&Client> {
+        self.slots.get(index)?.as_deref()
+    }
+
     /// The client called `key`, unless it is running or gone.
     pub fn get(&mut self, key: ClientKey) -> Option<&mut Client> {
         self.at(key.index).filter(|client| client.session.key == key)

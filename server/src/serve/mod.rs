@@ -26,7 +26,7 @@ pub mod watch;
 
 use std::collections::VecDeque;
 
-use emberlog_engine::{Lsn, Shard, UnixMillis};
+use emberlog_engine::{Lsn, Namespace, Shard, UnixMillis};
 
 use client::{Client, ClientKey, Closing, Peer, Session, Wait};
 use clients::Clients;
@@ -34,7 +34,7 @@ use state::{Stage, State};
 
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::resp::{Limits, Reply};
+use crate::resp::{Limits, Reply, ahead};
 
 /// Unsent output above which a client's next commands wait, and its socket is not read.
 const OUTPUT_MARK_BYTES: usize = 1 << 20;
@@ -247,10 +247,16 @@ impl Server {
     pub fn process(&mut self, index: usize) {
         let Some(mut client) = self.clients.take(index) else { return };
         client.drained = false;
+        // Commands that are left of those whose keys have been warmed.
+        let mut warmed = 0;
         while client.wait == Wait::Nothing
             && client.session.closing < Closing::AfterReplies
             && client.connection.output.pending() < OUTPUT_MARK_BYTES
         {
+            if warmed == 0 {
+                warmed = self.warm_ahead(&client);
+            }
+            warmed = warmed.saturating_sub(1);
             let authenticated = client.session.authenticated;
             let limits = if authenticated { self.limits() } else { Limits::UNAUTHENTICATED };
             let connection = &mut client.connection;
@@ -274,6 +280,31 @@ impl Server {
             self.clients.note(&mut client);
         }
         self.clients.put_back(client);
+    }
+
+    /// Warms the caches for the first command of each of these clients.
+    pub fn warm(&self, arrived: &[(usize, bool)]) {
+        let first = |(index, _): &(usize, bool)| {
+            let client = self.clients.peek(*index)?;
+            let name = ahead::names(client.connection.input.unread()).next()?;
+            Some((Namespace(client.session.db), name))
+        };
+        if let (Some(shard), 2..) = (&self.shard, arrived.len()) {
+            shard.warm(arrived.iter().filter_map(first));
+        }
+    }
+
+    /// Warms the caches for the commands at the front of the client's input, if there are several.
+    /// Returns how many commands that was good for.
+    fn warm_ahead(&self, client: &Client) -> usize {
+        let input = client.connection.input.unread();
+        let namespace = Namespace(client.session.db);
+        let mut names = ahead::names(input).map(|name| (namespace, name));
+        let (Some(shard), Some(first), Some(second)) = (&self.shard, names.next(), names.next())
+        else {
+            return usize::MAX;
+        };
+        shard.warm([first, second].into_iter().chain(names))
     }
 
     /// Stops taking commands from all clients: those begun are finished, later ones never run.
