@@ -20,6 +20,33 @@ pub enum Ack {
     Memory,
 }
 
+/// Whether and how values are compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// Whether new values are compressed. What is compressed already stays so, and is read.
+    pub enabled: bool,
+    /// The longest that a dictionary may be, in bytes, from 256 to 64 KiB.
+    pub dictionary_bytes: usize,
+    /// Samples that a dictionary is trained on, at most.
+    pub samples_max: usize,
+    /// Bytes of samples that a dictionary is trained on, at most.
+    pub sample_bytes_max: usize,
+    /// Bytes of values after which a better dictionary is looked for.
+    pub retrain_bytes: u64,
+}
+
+impl Default for Compression {
+    fn default() -> Compression {
+        Compression {
+            enabled: true,
+            dictionary_bytes: 16 << 10,
+            samples_max: 4096,
+            sample_bytes_max: 2 << 20,
+            retrain_bytes: 64 << 20,
+        }
+    }
+}
+
 /// Limits and choices of one shard.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -43,6 +70,8 @@ pub struct Config {
     pub segments_ahead: usize,
     /// Seed of the keyed hash for a *new* store; an existing store keeps its own.
     pub hash_seed: [u8; 16],
+    /// Compression of values.
+    pub compression: Compression,
     /// Start even when both checkpoints are unusable and tombstones may have been dropped, so that
     /// deleted keys may come back.
     pub rebuild_may_resurrect: bool,
@@ -63,6 +92,7 @@ impl Default for Config {
             checkpoint_bytes: 512 << 20,
             segments_ahead: 3,
             hash_seed: [0; 16],
+            compression: Compression::default(),
             rebuild_may_resurrect: false,
             #[cfg(feature = "sim")]
             sim: crate::sim::SimConfig::default(),
@@ -115,6 +145,9 @@ impl Config {
         }
         if self.batch_bytes_max < 4096 || self.batch_bytes_max > self.segment_bytes as usize / 2 {
             return fail("batch_bytes_max", "must be from 4096 bytes to half a segment".to_owned());
+        }
+        if !(256..=64 << 10).contains(&self.compression.dictionary_bytes) {
+            return fail("compression", "a dictionary has from 256 bytes to 64 KiB".to_owned());
         }
         if let Ack::Interval { ms } = self.ack
             && !(1..=10_000).contains(&ms)

@@ -24,6 +24,7 @@ macro_rules! planted {
 
 mod checkpoint;
 mod compact;
+pub mod compress;
 pub mod config;
 pub mod driver;
 pub mod error;
@@ -42,7 +43,7 @@ mod space;
 pub mod units;
 mod value;
 
-pub use config::{Ack, Config, ConfigError};
+pub use config::{Ack, Compression, Config, ConfigError};
 pub use error::OpenError;
 pub use key::Key;
 pub use recover::Progress;

@@ -79,6 +79,22 @@ impl UnixMillis {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Namespace(pub u16);
 
+impl Namespace {
+    /// Keys of the engine itself, such as dictionaries. No client's.
+    pub(crate) const INTERNAL: Namespace = Namespace(u16::MAX - 1);
+
+    /// The place in a list of namespaces that has the engine's own first.
+    pub(crate) fn slot(self) -> usize {
+        if self == Namespace::INTERNAL { 0 } else { usize::from(self.0) + 1 }
+    }
+
+    /// The namespace in a place of such a list.
+    #[expect(clippy::cast_possible_truncation, reason = "lists are made by namespace")]
+    pub(crate) fn of_slot(slot: usize) -> Namespace {
+        slot.checked_sub(1).map_or(Namespace::INTERNAL, |number| Namespace(number as u16))
+    }
+}
+
 /// Granularity of record placement: every record starts at a multiple of this many bytes.
 pub const RECORD_ALIGN: usize = 16;
 

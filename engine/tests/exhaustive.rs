@@ -16,6 +16,7 @@ fn setup() -> Setup {
         pending_bytes_max: 1 << 20,
         checkpoint_bytes: 64,
         segments_ahead: 2,
+        compression: true,
     }
 }
 

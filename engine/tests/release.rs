@@ -47,7 +47,7 @@ impl MemoryDisk {
                 content[offset as usize..][..bytes].copy_from_slice(&buffer[..bytes]);
                 done(Some(buffer))
             }
-            IoRequest::Sync { .. } => done(None),
+            IoRequest::Sync { .. } | IoRequest::Train(_) => done(None),
             IoRequest::Remove { file } => {
                 self.files.remove(&file);
                 done(None)

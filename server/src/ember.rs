@@ -24,4 +24,6 @@ pub fn fields(stats: &Stats, mut show: impl FnMut(&str, &dyn Display)) {
         expiry_reads expiry_lag_ms_p50 expiry_lag_ms_p999 batches sync_us_p50 sync_us_p999 corrupt_records
         checkpoints recovery_ms recovery_records recovery_entries io_in_flight
     }
+    show("compression_ratio", &format_args!("{:.3}", stats.compression_ratio));
+    show! { compressed_puts compression_bytes_saved dictionaries dictionaries_trained }
 }

@@ -7,11 +7,13 @@
 //! Every part is a module with one function from [`Settings`] to a [`Section`]; its tables, bars and
 //! plots replace the part's own region of benches/RESULTS.md, so that parts can be run one by one.
 
+mod compression;
 mod index;
 mod plot;
 mod report;
 mod restart;
 mod server;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,6 +42,11 @@ const PARTS: &[Part] = &[
         name: "restart",
         about: "time to the first answer after kill -9, beside the peer",
         run: restart::run,
+    },
+    Part {
+        name: "compression",
+        about: "bytes won and CPU time spent by compression, on against off",
+        run: compression::run,
     },
 ];
 

@@ -13,7 +13,8 @@ use super::mailbox::{Mailbox, Posted};
 use super::store::Store;
 use super::table::{FileTable, OpenFile, Register};
 use super::work::{Direction, Transfer, Work, classify};
-use crate::io::{Buffer, FileId, IoError, IoErrorKind, IoId, IoRequest, IoResult};
+use crate::compress::Training;
+use crate::io::{Buffer, FileId, IoDone, IoError, IoErrorKind, IoId, IoRequest, IoResult};
 
 /// The part that the drivers have in common.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl Front {
                 self.files.queue(id, Job::Allocate { file, bytes });
             }
             IoRequest::Remove { file } => self.files.queue(id, Job::Remove { file }),
+            IoRequest::Train(training) => self.train(id, training),
             IoRequest::Read { file, offset, buffer, bytes } => {
                 let span = (offset, buffer, bytes);
                 return self.transfer(id, Direction::Read, file, span, register);
@@ -66,6 +68,24 @@ impl Front {
             },
         }
         None
+    }
+
+    /// Trains on a thread of its own, at a low priority; without one the answer is that nothing pays.
+    fn train(&self, id: IoId, training: Box<Training>) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let post = move |outcome| {
+            let result = IoResult { buffer: None, outcome, micros: 0 };
+            mailbox.post(Posted { id, result, stale: None });
+        };
+        let failed = post.clone();
+        let thread = std::thread::Builder::new().name("ember-train".to_owned());
+        let started = thread.spawn(move || {
+            let _usual_priority = rustix::process::nice(10);
+            post(Ok(IoDone::Trained(training.carry_out())));
+        });
+        if let Err(error) = started {
+            failed(Err(classify(&error)));
+        }
     }
 
     fn transfer(

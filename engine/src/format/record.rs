@@ -62,6 +62,13 @@ pub const RELOCATED: u8 = 4;
 /// Flag: an extension block (reserved: encryption key, epoch, clock stamp) precedes the key.
 pub const EXTENDED: u8 = 8;
 
+/// Codec: the value is stored as it is.
+pub const CODEC_RAW: u8 = 0;
+/// Codec: raw length (u32), then a zstd frame without its magic number.
+pub const CODEC_ZSTD: u8 = 1;
+/// Bits of the touch class in byte 11; the codec is above them.
+const TOUCH_BITS: u32 = 3;
+
 /// Header fields of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
@@ -74,6 +81,10 @@ pub struct Head {
     /// 0: exact expiry; k > 0: the expiry may lag behind the last touch by less than
     /// `16 s << k` (see `expiry`).
     pub touch: u8,
+    /// How the value is stored: [`CODEC_RAW`] or [`CODEC_ZSTD`].
+    pub codec: u8,
+    /// The dictionary that a packed value needs; 0 is none.
+    pub dictionary: u16,
     /// Key space of the key.
     pub namespace: Namespace,
     /// Length of the key in bytes.
@@ -96,6 +107,8 @@ impl Head {
             flags: 0,
             value_type: 0,
             touch: 0,
+            codec: CODEC_RAW,
+            dictionary: 0,
             namespace: Namespace(0),
             key_len: 0,
             value_len: 0,
@@ -123,13 +136,13 @@ impl Head {
             .u8(self.kind as u8)
             .u8(self.flags)
             .u8(self.value_type)
-            .u8(self.touch)
+            .u8(self.touch | self.codec << TOUCH_BITS)
             .u16(self.key_len)
             .u16(self.namespace.0)
             .u32(self.value_len)
             .u32(self.idle_ttl_s)
             .u64(self.lsn.0)
-            .u64(expires & UnixMillis::MAX.0)
+            .u64(expires & UnixMillis::MAX.0 | u64::from(self.dictionary) << 48)
             .done()
     }
 }
@@ -198,9 +211,9 @@ pub fn decode_head(bytes: &[u8], seed: Seed) -> Result<(Head, &[u8], u32), Decod
     if flags & !(GROUPED | SIDE | RELOCATED) != 0 {
         return Err(DecodeError::Field("record flags"));
     }
-    let touch = fields.u8(11)?;
-    if touch > 7 {
-        return Err(DecodeError::Field("touch class or codec"));
+    let (touch, codec) = (fields.u8(11)? & 7, fields.u8(11)? >> TOUCH_BITS);
+    if codec > CODEC_ZSTD {
+        return Err(DecodeError::Field("codec"));
     }
     let expires = fields.u64(32)? & UnixMillis::MAX.0;
     let head = Head {
@@ -208,6 +221,8 @@ pub fn decode_head(bytes: &[u8], seed: Seed) -> Result<(Head, &[u8], u32), Decod
         flags,
         value_type: fields.u8(10)?,
         touch,
+        codec,
+        dictionary: fields.u16(38)?,
         namespace: Namespace(fields.u16(14)?),
         key_len,
         value_len: fields.u32(16)?,

@@ -173,7 +173,7 @@ pub struct BatchRow {
 pub struct RecordRow<'a> {
     /// Offset of the record in the segment.
     pub offset: u32,
-    /// The record's header.
+    /// The record's header, but for codec and dictionary.
     pub head: record::Head,
     /// The key; for [`Kind::Touch`] the record's value, so that replay needs no other read.
     pub name: &'a [u8],
@@ -260,6 +260,8 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
         flags: rest.u8(1)?,
         value_type: rest.u8(2)?,
         touch: rest.u8(3)? & 7,
+        codec: record::CODEC_RAW,
+        dictionary: 0,
         key_len: rest.u16(4)?,
         namespace: Namespace(rest.u16(6)?),
         value_len: rest.u32(12)?,

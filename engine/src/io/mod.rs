@@ -11,6 +11,7 @@ pub use buffer::{Buffer, BufferPool};
 
 use std::time::Duration;
 
+use crate::compress::{Trained, Training};
 use crate::units::SegmentId;
 
 /// Names one request in flight; chosen by the caller, unique among those in flight.
@@ -78,6 +79,8 @@ pub enum IoRequest {
         /// The file.
         file: FileId,
     },
+    /// Train a dictionary: hundreds of milliseconds of a core, beside other requests. Touches no file.
+    Train(Box<Training>),
 }
 
 /// What went wrong, as far as the engine distinguishes it.
@@ -110,6 +113,8 @@ pub enum IoDone {
     Done,
     /// Answer to [`IoRequest::List`].
     Files(Vec<(FileId, u64)>),
+    /// Answer to [`IoRequest::Train`]: nothing if no dictionary pays.
+    Trained(Option<Trained>),
 }
 
 /// Completion of one request.

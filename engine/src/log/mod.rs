@@ -135,6 +135,9 @@ impl Log {
             self.user_bytes += record.head.padded_bytes() as u64;
         }
         let (segment, offset) = self.streams[stream].push(record);
+        if record.head.dictionary != 0 {
+            self.segments.needs(segment, record.head.dictionary);
+        }
         Ok(Location::new(segment, offset, self.segments.segment_bytes()))
     }
 

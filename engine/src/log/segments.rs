@@ -51,6 +51,8 @@ pub(crate) struct Segment {
     /// The newest mutation that made a record in here obsolete. Until it is durable, a crash would
     /// need the record again.
     pub(crate) buried_lsn: Lsn,
+    /// Dictionaries that records in here may need, by number modulo 64.
+    pub(crate) dictionaries: u64,
     /// Its footer could not be read: left alone until the next start rebuilds it.
     pub(crate) damaged: bool,
 }
@@ -66,6 +68,7 @@ impl Segment {
         killers: 0,
         clear_seq: BatchSeq(0),
         buried_lsn: Lsn::NONE,
+        dictionaries: 0,
         damaged: false,
     };
 }
@@ -221,6 +224,17 @@ impl SegmentTable {
         if batch.clears {
             segment.clear_seq = seq;
         }
+    }
+
+    /// A record that needs this dictionary is appended to a segment.
+    pub(crate) fn needs(&mut self, id: SegmentId, dictionary: u16) {
+        self.segments[id.0 as usize].dictionaries |= 1 << (dictionary % 64);
+    }
+
+    /// Whether some segment may hold a record that needs this dictionary.
+    pub(crate) fn any_needs(&self, dictionary: u16) -> bool {
+        let bit = 1 << (dictionary % 64);
+        self.segments.iter().any(|segment| segment.dictionaries & bit != 0)
     }
 
     pub(crate) fn add_live(&mut self, id: SegmentId, bytes: u64) {

@@ -37,7 +37,7 @@ impl<'a> Blocking<'a> {
     pub(super) fn list(&mut self) -> Result<Vec<(FileId, u64)>, OpenError> {
         match self.run(IoRequest::List).outcome {
             Ok(IoDone::Files(files)) => Ok(files),
-            Ok(IoDone::Done) => Ok(Vec::new()),
+            Ok(IoDone::Done | IoDone::Trained(_)) => Ok(Vec::new()),
             Err(source) => Err(OpenError::Io { operation: "list", file: None, source }),
         }
     }

@@ -48,7 +48,7 @@ impl Replay {
     }
 
     pub(super) fn space(&mut self, namespace: Namespace) -> &mut Space {
-        let at = usize::from(namespace.0);
+        let at = namespace.slot();
         if self.spaces.len() <= at {
             self.spaces.resize_with(at + 1, Space::default);
         }
@@ -107,7 +107,7 @@ impl Replay {
                 }
             }
             Kind::Touch => self.touch(namespace, name),
-            Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.clear(),
+            Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.truncate(1),
             Kind::Clear if planted!(IgnoreClear) => {}
             Kind::Clear => *self.space(namespace) = Space::default(),
             Kind::Commit | Kind::Open => {}

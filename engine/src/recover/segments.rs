@@ -332,6 +332,8 @@ pub(super) fn table(
             killers: source.killers,
             clear_seq: source.clear_seq,
             buried_lsn: Lsn::NONE,
+            // Footers do not tell.
+            dictionaries: if source.has_data() { u64::MAX } else { 0 },
             damaged: false,
         };
         table.restore(source.segment, segment);

@@ -195,7 +195,7 @@ impl Shard {
             let upcoming = self.wheel.upcoming(self.ahead.seen, until);
             let mut fresh = Vec::new();
             for (namespace, identity, _) in upcoming {
-                let space = self.spaces.get(usize::from(namespace.0));
+                let space = self.spaces.get(namespace.slot());
                 let Some(entry) = space.and_then(|space| space.index.get(identity)) else {
                     continue;
                 };

@@ -228,7 +228,7 @@ impl Shard {
                 taking.covers = self.log.appended_lsn();
                 return;
             };
-            let namespace = Namespace(taking.walk.space as u16);
+            let namespace = Namespace::of_slot(taking.walk.space);
             let packer = &mut taking.packer;
             let pages = space.index.pages();
             if taking.walk.stop == 0 || taking.walk.stop == pages + 1 {

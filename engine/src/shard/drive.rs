@@ -3,9 +3,10 @@
 use hashbrown::HashMap;
 
 use super::ahead::AheadRead;
-use super::load::LoadRead;
+use super::load::{LoadRead, RecordPlace};
 use super::scan::ScanRead;
 use super::{Shard, checkpointing, compaction};
+use crate::compress::Class;
 use crate::config::Ack;
 use crate::format::segment::{TRAILER_BYTES, Trailer};
 use crate::io::{FileId, IoId, IoRequest, IoResult};
@@ -28,6 +29,8 @@ pub(super) enum Pending {
     Ahead(AheadRead),
     Compaction(compaction::Step),
     Checkpoint(checkpointing::Step),
+    Training(Class),
+    Dictionary { id: u16, copy: u8, place: RecordPlace },
 }
 
 /// Requests in flight.
@@ -78,6 +81,10 @@ impl Shard {
             Pending::Ahead(read) => self.on_ahead_read(&read, result),
             Pending::Compaction(step) => self.on_compaction_step(&step, result),
             Pending::Checkpoint(step) => self.on_checkpoint_step(step, result),
+            Pending::Training(class) => self.on_trained(class, result),
+            Pending::Dictionary { id, copy, place } => {
+                self.on_dictionary_read((id, copy), &place, result);
+            }
         }
         self.maintain();
     }

@@ -88,7 +88,7 @@ impl Shard {
     /// Removes expired keys of the side tables: a handful, so they are all looked at.
     pub(super) fn expire_side(&mut self, now: UnixMillis) {
         for number in 0..self.spaces.len() {
-            let namespace = Namespace(number as u16);
+            let namespace = Namespace::of_slot(number);
             let side = self.spaces[number].side.iter();
             let past = side.filter(|(_, side)| side.entry.expiry.surely_passed(now));
             let past: Vec<_> = past.map(|(key, side)| (key.clone(), *side)).collect();

@@ -246,6 +246,13 @@ impl Shard {
                 return Err(LoadError::Corrupt);
             }
         };
+        let unpacked = match self.unpack(&record.head, record.value) {
+            Ok(unpacked) => unpacked,
+            Err(cause) => {
+                self.lose(place, Some(cause));
+                return Err(LoadError::Corrupt);
+            }
+        };
         let expires_at = exact_expiry(entry, record.head.expires_at, self.now);
         let ms_left = expires_at.is_none_or(|at| at > self.now);
         if !ms_left {
@@ -258,7 +265,7 @@ impl Shard {
             namespace: place.namespace,
             identity: place.identity,
             key: record.key,
-            value: record.value,
+            value: unpacked.as_deref().unwrap_or(record.value),
             value_type: record.head.value_type,
             expires_at,
             lsn: record.head.lsn,

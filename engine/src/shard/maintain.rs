@@ -51,6 +51,7 @@ impl Shard {
         self.refill();
         self.compact();
         self.checkpoint();
+        self.adopt_dictionary();
         self.balance();
     }
 
@@ -80,7 +81,7 @@ impl Shard {
         let pages = |space: usize| spaces[space].index.pages();
         for _ in 0..SWEEP_PAGES_MAX {
             let Some((number, page)) = self.sweep.next(now, spaces.len(), pages) else { break };
-            let namespace = Namespace(number as u16);
+            let namespace = Namespace::of_slot(number);
             let until_secs = now.plus(wheel.window_ms()).0 / 1000;
             let mut visit = |identity, entry: crate::index::Entry| {
                 if let Due::At(seconds) = entry.expiry.due(now) {
@@ -101,7 +102,7 @@ impl Shard {
         for (number, space) in spaces.iter().enumerate() {
             let mut visit = |identity, entry: crate::index::Entry| {
                 if let Due::At(seconds) = entry.expiry.due(now) {
-                    let namespace = Namespace(number as u16);
+                    let namespace = Namespace::of_slot(number);
                     wheel.schedule(second_begins(seconds), now, namespace, identity);
                 }
             };
@@ -114,7 +115,7 @@ impl Shard {
     pub(super) fn balance(&mut self) {
         let budget = self.hot_budget();
         for evicted in self.hot.evict(budget, self.log.durable_lsn()) {
-            if let Some(space) = self.spaces.get_mut(usize::from(evicted.namespace.0)) {
+            if let Some(space) = self.spaces.get_mut(evicted.namespace.slot()) {
                 let freq = evicted.freq;
                 space.index.update(evicted.identity, |entry| entry.freq = freq);
             }
@@ -164,7 +165,7 @@ impl Shard {
     }
 
     pub(super) fn space_mut(&mut self, namespace: Namespace) -> &mut Space {
-        let at = usize::from(namespace.0);
+        let at = namespace.slot();
         if self.spaces.len() <= at {
             self.spaces.resize_with(at + 1, Space::default);
         }

@@ -16,6 +16,7 @@
 mod ahead;
 mod checkpointing;
 mod compaction;
+mod compression;
 mod drive;
 mod expire;
 mod load;
@@ -25,6 +26,7 @@ mod read;
 mod scan;
 mod stats;
 mod supply;
+mod undurable;
 mod write;
 
 pub use expire::Expired;
@@ -51,7 +53,7 @@ use drive::InFlight;
 use load::Loads;
 use scan::Scans;
 use stats::Counters;
-use write::Undurable;
+use undurable::Undurable;
 
 /// Names a client's request across [`Shard::load`], [`Shard::scan`] and their events; chosen by
 /// the caller.
@@ -92,6 +94,7 @@ pub struct Shard {
     /// The latest time seen; never goes back, even when the wall clock does.
     now: UnixMillis,
     pool: BufferPool,
+    /// By [`Namespace::slot`].
     spaces: Vec<Space>,
     hot: Hot,
     /// Part of the memory budget that values may take.
@@ -113,6 +116,7 @@ pub struct Shard {
     compaction: compaction::Job,
     effort: compaction::Effort,
     checkpointing: checkpointing::Job,
+    compression: compression::State,
     /// The last batch that a later one proves durable, and when a user batch was last written.
     confirmed: (Lsn, UnixMillis),
     flush_wanted: bool,
@@ -159,7 +163,7 @@ impl Shard {
 
     /// Whether no namespace has a key.
     pub fn is_empty(&self) -> bool {
-        self.spaces.iter().all(|space| space.len() == 0)
+        self.user_spaces().all(|space| space.len() == 0)
     }
 
     /// Keys in a namespace that have an expiry.
@@ -185,7 +189,12 @@ impl Shard {
     }
 
     fn space(&self, namespace: Namespace) -> Option<&Space> {
-        self.spaces.get(usize::from(namespace.0))
+        self.spaces.get(namespace.slot())
+    }
+
+    /// All but the engine's own.
+    fn user_spaces(&self) -> impl Iterator<Item = &Space> {
+        self.spaces.iter().skip(1)
     }
 
     /// Advances the shard's clock, which never goes back.

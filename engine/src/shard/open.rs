@@ -39,6 +39,7 @@ impl Shard {
         let recovered = recover(disk, config, now, progress)?;
         let void_group = recovered.void_group;
         let mut shard = Shard::around(recovered, config);
+        shard.load_dictionaries(disk);
         if void_group && !planted!(LeaveGroupOpen) {
             shard.void_unfinished_group(disk)?;
         }
@@ -66,7 +67,7 @@ impl Shard {
             recovered.appended_lsn,
             recovered.next_seq,
         );
-        let entries: u64 = spaces.iter().map(crate::space::Space::len).sum();
+        let entries: u64 = spaces.iter().skip(1).map(crate::space::Space::len).sum();
         let counters = Counters {
             corrupt_records: recovered.corrupt,
             recovery_records: recovered.records,
@@ -90,7 +91,7 @@ impl Shard {
             ahead: super::ahead::Ahead::default(),
             expired: VecDeque::new(),
             log,
-            undurable: super::write::Undurable::default(),
+            undurable: super::undurable::Undurable::default(),
             group: None,
             in_flight: super::drive::InFlight::default(),
             outbox: VecDeque::new(),
@@ -101,6 +102,7 @@ impl Shard {
             compaction: compaction::Job::default(),
             effort: compaction::Effort::default(),
             checkpointing,
+            compression: super::compression::State::new(config.compression, root.segment_bytes),
             confirmed: (recovered.appended_lsn, now),
             flush_wanted: false,
             poisoned: false,
@@ -130,19 +132,39 @@ impl Shard {
         while self.log.durable_lsn() < head.lsn {
             self.drive_once(disk)?;
         }
-        // From here on the shard's caller drives the disk; nothing may be in flight unknown to it.
-        while self.in_flight.len() > 0 {
-            self.drive_once(disk)?;
-        }
+        self.drive_until_idle(disk);
         Ok(())
     }
 
-    /// Starts what is to be started and takes one completion.
-    fn drive_once(&mut self, disk: &mut dyn Disk) -> Result<(), OpenError> {
+    /// From here on the shard's caller drives the disk; nothing may be in flight unknown to it.
+    pub(super) fn drive_until_idle(&mut self, disk: &mut dyn Disk) {
+        while self.in_flight.len() > 0 {
+            self.take_one(disk);
+        }
+    }
+
+    fn submit_all(&mut self, disk: &mut dyn Disk) {
         while let Some((id, request)) = self.poll_io() {
             disk.start(id, request);
         }
         disk.submit();
+    }
+
+    /// Starts what is to be started and takes one completion, of which there must be one.
+    pub(super) fn take_one(&mut self, disk: &mut dyn Disk) {
+        self.submit_all(disk);
+        loop {
+            if let Some((id, result)) = disk.finished() {
+                self.complete(id, result, self.now);
+                return;
+            }
+            disk.wait(None);
+        }
+    }
+
+    /// The same, unless that would be in vain.
+    fn drive_once(&mut self, disk: &mut dyn Disk) -> Result<(), OpenError> {
+        self.submit_all(disk);
         let failed = |what: &'static str| OpenError::Io {
             operation: what,
             file: None,
@@ -154,12 +176,7 @@ impl Shard {
         if self.in_flight.len() == 0 {
             return Err(failed("find room for the first record of"));
         }
-        loop {
-            if let Some((id, result)) = disk.finished() {
-                self.complete(id, result, self.now);
-                return Ok(());
-            }
-            disk.wait(None);
-        }
+        self.take_one(disk);
+        Ok(())
     }
 }

@@ -44,6 +44,11 @@ pub struct Stats {
     pub recovery_records: u64,
     pub recovery_entries: u64,
     pub io_in_flight: u64,
+    pub compression_ratio: f64,
+    pub compressed_puts: u64,
+    pub compression_bytes_saved: u64,
+    pub dictionaries: u64,
+    pub dictionaries_trained: u64,
 }
 
 /// What the shard counts as it goes.
@@ -71,6 +76,11 @@ pub(super) struct Counters {
     pub(super) recovery_ms: u64,
     pub(super) recovery_records: u64,
     pub(super) recovery_entries: u64,
+    /// Values put, as they came and as they were stored.
+    pub(super) value_bytes: u64,
+    pub(super) stored_bytes: u64,
+    pub(super) packed_puts: u64,
+    pub(super) dictionaries_trained: u64,
 }
 
 /// Counts by eighths of powers of two: any quantile to within 13 %, in 4 KiB.
@@ -138,7 +148,7 @@ impl Shard {
         let user = self.log.user_bytes;
         let total = user + c.compaction_bytes_written;
         Stats {
-            index_entries: self.spaces.iter().map(crate::space::Space::len).sum(),
+            index_entries: self.user_spaces().map(crate::space::Space::len).sum(),
             index_bytes: self.index_bytes() as u64,
             hot_entries: self.hot.len() as u64,
             hot_bytes: self.hot.bytes() as u64,
@@ -177,6 +187,15 @@ impl Shard {
             recovery_records: c.recovery_records,
             recovery_entries: c.recovery_entries,
             io_in_flight: self.in_flight.len() as u64,
+            compression_ratio: if c.stored_bytes == 0 {
+                1.0
+            } else {
+                c.value_bytes as f64 / c.stored_bytes as f64
+            },
+            compressed_puts: c.packed_puts,
+            compression_bytes_saved: c.value_bytes - c.stored_bytes,
+            dictionaries: self.compression.dictionaries() as u64,
+            dictionaries_trained: c.dictionaries_trained,
         }
     }
 }

@@ -2,10 +2,6 @@
 //!
 //! Every function either changes log, index and hot set together or changes nothing.
 
-use std::collections::VecDeque;
-
-use hashbrown::HashMap;
-
 use super::Shard;
 use super::read::Owner;
 use crate::format::record::{self, Head, Kind, TouchRow};
@@ -51,39 +47,6 @@ pub enum Room {
     Poisoned,
 }
 
-/// Keys whose newest mutation is not on stable storage yet.
-#[derive(Default)]
-pub(super) struct Undurable {
-    newest: HashMap<u64, Lsn, crate::key::WordHash>,
-    order: VecDeque<(Lsn, u64)>,
-}
-
-impl Undurable {
-    pub(super) fn get(&self, packed: u64) -> Lsn {
-        if self.newest.is_empty() {
-            return Lsn::NONE;
-        }
-        self.newest.get(&packed).copied().unwrap_or(Lsn::NONE)
-    }
-
-    fn note(&mut self, packed: u64, lsn: Lsn) {
-        self.newest.insert(packed, lsn);
-        self.order.push_back((lsn, packed));
-    }
-
-    /// Forgets what is durable now.
-    pub(super) fn settle(&mut self, durable: Lsn) {
-        while let Some(&(lsn, packed)) = self.order.front()
-            && lsn <= durable
-        {
-            self.order.pop_front();
-            if self.newest.get(&packed).is_some_and(|newest| *newest <= durable) {
-                self.newest.remove(&packed);
-            }
-        }
-    }
-}
-
 /// What was written since [`Shard::begin`]: it takes effect with the commit's LSN.
 #[derive(Default)]
 pub(super) struct Group {
@@ -118,14 +81,17 @@ impl Shard {
             Owner::Other => (None, true),
             Owner::Unknown => return Err(Refused::NotResident),
         };
-        let head = Head {
+        let mut head = Head {
             value_type,
             value_len: value.len() as u32,
             expires_at,
             flags: if aside { record::SIDE } else { 0 },
             ..self.head(Kind::Put, key.namespace, key.bytes)
         };
-        let location = self.append(&head, key.bytes, value, key.packed())?;
+        let packed = self.pack(&mut head, key.bytes, value);
+        let stored = packed.as_deref().unwrap_or(value);
+        let location = self.append(&head, key.bytes, stored, key.packed())?;
+        self.packed(value, packed);
         let entry = Entry {
             location,
             size: SizeClass::of(head.record_bytes()),
@@ -162,6 +128,19 @@ impl Shard {
             Owner::KeyAside(entry) => (entry, true),
             Owner::Unknown => return Err(Refused::NotResident),
         };
+        let lsn = self.delete_record(key, &old, aside)?;
+        self.hot.remove(key.namespace, key.identity, key.bytes);
+        self.counters.deletes += 1;
+        Ok(Some(lsn))
+    }
+
+    /// Appends a tombstone for a key whose entry is known, and removes the entry.
+    pub(super) fn delete_record(
+        &mut self,
+        key: &Key<'_>,
+        old: &Entry,
+        aside: bool,
+    ) -> Result<Lsn, Refused> {
         let head = Head {
             flags: if aside { record::SIDE } else { 0 },
             ..self.head(Kind::Delete, key.namespace, key.bytes)
@@ -173,10 +152,27 @@ impl Shard {
         } else {
             space.index.remove(key.identity);
         }
-        self.bury(&old);
-        self.hot.remove(key.namespace, key.identity, key.bytes);
-        self.counters.deletes += 1;
-        Ok(Some(head.lsn))
+        self.bury(old);
+        Ok(head.lsn)
+    }
+
+    /// Appends a value for a key that has none, beside the hot set: the engine's own.
+    pub(super) fn write_record(
+        &mut self,
+        key: &Key<'_>,
+        flags: u8,
+        value: &[u8],
+    ) -> Result<Lsn, Refused> {
+        let head = Head {
+            flags,
+            value_len: value.len() as u32,
+            ..self.head(Kind::Put, key.namespace, key.bytes)
+        };
+        let location = self.append(&head, key.bytes, value, key.packed())?;
+        let size = SizeClass::of(head.record_bytes());
+        let entry = Entry { location, size, expiry: Expiry::NONE, freq: 0, touch: 0 };
+        self.set_entry(key, entry, None, flags & record::SIDE != 0);
+        Ok(head.lsn)
     }
 
     /// Sets or removes the expiry of a resident key. Moving an expiry later is a touch: it costs no

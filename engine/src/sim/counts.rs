@@ -37,6 +37,8 @@ pub struct Counts {
     pub cold_loads: u64,
     pub replayed_records: u64,
     pub corrupt: u64,
+    pub compressed_puts: u64,
+    pub dictionaries: u64,
     pub faults: FaultCounts,
 }
 
@@ -73,6 +75,8 @@ impl Counts {
             ("cold_loads", self.cold_loads),
             ("replayed_records", self.replayed_records),
             ("corrupt", self.corrupt),
+            ("compressed_puts", self.compressed_puts),
+            ("dictionaries", self.dictionaries),
         ]
     }
 
@@ -112,6 +116,8 @@ impl Counts {
         self.cold_loads += other.cold_loads;
         self.replayed_records += other.replayed_records;
         self.corrupt += other.corrupt;
+        self.compressed_puts += other.compressed_puts;
+        self.dictionaries += other.dictionaries;
         self.faults.add(&other.faults);
     }
 
@@ -127,5 +133,7 @@ impl Counts {
         self.cold_loads += stats.cold_gets;
         self.replayed_records += stats.recovery_records;
         self.corrupt += stats.corrupt_records;
+        self.compressed_puts += stats.compressed_puts;
+        self.dictionaries += stats.dictionaries_trained;
     }
 }

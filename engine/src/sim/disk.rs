@@ -202,7 +202,7 @@ impl SimDisk {
             IoRequest::Read { .. } => (30, 150),
             IoRequest::Write { .. } => (50, 300),
             IoRequest::Sync { .. } => (100, 2_000),
-            IoRequest::Allocate { .. } => (500, 20_000),
+            IoRequest::Allocate { .. } | IoRequest::Train(_) => (500, 20_000),
             IoRequest::List | IoRequest::Remove { .. } => (50, 1_000),
         };
         self.rng.range(low, high)
@@ -288,6 +288,9 @@ impl SimDisk {
             }
             IoRequest::Sync { file } => self.trace.note("sync", &[id.0, file_number(*file)]),
             IoRequest::Remove { file } => self.trace.note("remove", &[id.0, file_number(*file)]),
+            IoRequest::Train(training) => {
+                self.trace.note("train", &[id.0, training.samples.len() as u64]);
+            }
         }
     }
 }

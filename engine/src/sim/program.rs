@@ -8,7 +8,7 @@
 use super::disk::Crash;
 use super::faults::Profile;
 use super::rng::Rng;
-use crate::config::{Ack, Config};
+use crate::config::{Ack, Compression, Config};
 
 /// Keys of a world, by number; see `harness::key_name`.
 pub const KEYS: u64 = 20;
@@ -110,6 +110,8 @@ pub struct Setup {
     pub checkpoint_bytes: u64,
     /// As in [`Config`].
     pub segments_ahead: usize,
+    /// Whether values are compressed.
+    pub compression: bool,
 }
 
 impl Setup {
@@ -123,6 +125,7 @@ impl Setup {
             pending_bytes_max: rng.pick(&[1, 8192, 1 << 20]),
             checkpoint_bytes: rng.pick(&[8 << 10, 32 << 10, 128 << 10, 1 << 30]),
             segments_ahead: rng.pick(&[1, 2, 3, 5]),
+            compression: rng.chance(3, 4),
         }
     }
 
@@ -137,6 +140,13 @@ impl Setup {
             pending_bytes_max: self.pending_bytes_max,
             checkpoint_bytes: self.checkpoint_bytes,
             segments_ahead: self.segments_ahead,
+            compression: Compression {
+                enabled: self.compression,
+                dictionary_bytes: 512,
+                samples_max: 24,
+                sample_bytes_max: 16 << 10,
+                retrain_bytes: 2_000,
+            },
             hash_seed: *b"simulated worlds",
             ..Config::default()
         }

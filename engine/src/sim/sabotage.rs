@@ -49,11 +49,15 @@ pub enum Sabotage {
     IgnoreClear,
     /// SCAN does not look again for a record that was moved.
     ScanLosesMoved,
+    /// A dictionary is used that is not in the log.
+    UnloggedDictionary,
+    /// A dictionary is deleted that records still need.
+    DictionaryTooSoon,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 18] = [
+    pub const ALL: [Sabotage; 20] = [
         Sabotage::WriteWithoutSync,
         Sabotage::ReplyEarly,
         Sabotage::ReleaseEarly,
@@ -72,6 +76,8 @@ impl Sabotage {
         Sabotage::CheckpointTooFar,
         Sabotage::IgnoreClear,
         Sabotage::ScanLosesMoved,
+        Sabotage::UnloggedDictionary,
+        Sabotage::DictionaryTooSoon,
     ];
 }
 
@@ -84,7 +90,8 @@ impl Sabotage {
             | Sabotage::DropExpired
             | Sabotage::DropTouches
             | Sabotage::LeaveGroupOpen
-            | Sabotage::NoGrace => 10_000,
+            | Sabotage::NoGrace
+            | Sabotage::DictionaryTooSoon => 10_000,
             _ => 300,
         }
     }

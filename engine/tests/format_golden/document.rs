@@ -37,6 +37,11 @@ impl Golden {
         T::try_from(self.value(name)).ok().expect("a value of the field's width")
     }
 
+    /// Whether the table has a field of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.name == name)
+    }
+
     /// The bytes of a field, as the table states them.
     pub(crate) fn raw(&self, name: &str) -> &[u8] {
         let field = self.fields.iter().find(|field| field.name == name);

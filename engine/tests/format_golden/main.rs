@@ -67,6 +67,8 @@ fn tables_describe_their_bytes_without_a_gap() {
         ("footer-batch-row", segment::batch_row_bytes()),
         ("footer-record-row", segment::record_row_bytes(&put_head())),
         ("identity-list", IDENTITY_BYTES),
+        ("record-dictionary", head_of(&all["record-dictionary"]).record_bytes()),
+        ("record-packed", head_of(&all["record-packed"]).record_bytes()),
         ("record-put", put_head().record_bytes()),
         ("record-touch", record::HEADER_BYTES + record::TOUCH_ROW_BYTES),
         ("segment-header", 64),
@@ -222,7 +224,10 @@ fn head_of(g: &Golden) -> Head {
         kind: kinds[g.value("kind") as usize - 1],
         flags: g.narrow("flags"),
         value_type: g.narrow("value type"),
-        touch: g.narrow("touch"),
+        touch: g.narrow::<u8>("touch") & 7,
+        codec: g.narrow::<u8>("touch") >> 3,
+        // A footer row does not tell.
+        dictionary: if g.has("dictionary") { g.narrow("dictionary") } else { 0 },
         namespace: Namespace(g.narrow("namespace")),
         key_len: g.narrow("key len"),
         value_len: g.narrow("value len"),
@@ -238,7 +243,12 @@ fn put_head() -> Head {
 
 #[test]
 fn records() {
-    for (name, key, value) in [("record-put", "key", "value"), ("record-touch", "", "rows")] {
+    for (name, key, value) in [
+        ("record-put", "key", "value"),
+        ("record-touch", "", "rows"),
+        ("record-dictionary", "key", "value"),
+        ("record-packed", "key", "value"),
+    ] {
         let g = golden(name);
         let head = head_of(&g);
         let key = if key.is_empty() { &[] } else { g.raw(key) };
@@ -253,6 +263,21 @@ fn records() {
             assert!(noticed, "{name}: byte {at} changed unnoticed");
         }
     }
+}
+
+#[test]
+fn a_packed_value_and_its_dictionary() {
+    let (dictionary, packed) = (golden("record-dictionary"), golden("record-packed"));
+    let key = dictionary.raw("key");
+    assert_eq!((key[0], &key[1..3]), (b'd', packed.raw("dictionary")), "the key names it");
+    let (class, content) = dictionary.raw("value").split_at(4);
+    assert_eq!(class[..2], packed.raw("namespace")[..]);
+    assert_eq!(class[2..], [packed.narrow("value type"), 0]);
+    let raw = emberlog_engine::compress::unpack(packed.raw("value"), Some(content)).unwrap();
+    let text = r#"{"cookie":{"httpOnly":true,"path":"/","sameSite":"lax"},"user":"u1"}"#;
+    assert_eq!(String::from_utf8(raw).unwrap(), text);
+    assert!(TEXT.contains(text), "the text says what it unpacks to");
+    assert!(emberlog_engine::compress::unpack(packed.raw("value"), None).is_err());
 }
 
 #[test]

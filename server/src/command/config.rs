@@ -95,9 +95,13 @@ fn apply(cx: &mut Context<'_>, changed: Config, args: Args<'_>) {
         }
     }
     let (budget, ack) = (cx.state.memory_budget(), cx.state.config.ack);
+    let compression = cx.state.config.compression;
     if let Some(shard) = cx.shard.as_deref_mut() {
         if old.maxmemory != cx.state.config.maxmemory {
             shard.set_memory_budget(budget);
+        }
+        if old.compression != compression {
+            shard.set_compression(compression);
         }
         if old.ack != ack {
             shard.set_ack(ack);

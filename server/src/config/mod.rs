@@ -37,6 +37,7 @@ pub enum LogLevel {
 
 /// All settings.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Config {
     /// Addresses to listen on; a leading `-` means that it may be unavailable.
     pub bind: Vec<String>,
@@ -71,6 +72,8 @@ pub struct Config {
     pub databases: u16,
     /// Refuse other machines while there is no password.
     pub protected_mode: bool,
+    /// Whether values are compressed.
+    pub compression: bool,
     /// When a write is acknowledged.
     pub ack: Ack,
     /// Most bytes of segment files; 0 = 80 % of what is free.
@@ -116,6 +119,7 @@ impl Default for Config {
             tcp_keepalive: 300,
             databases: 16,
             protected_mode: true,
+            compression: true,
             ack: Ack::Durable,
             disk_limit: 0,
             segment_size: 0,

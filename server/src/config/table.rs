@@ -124,6 +124,8 @@ static KEYS: &[Key] = &[
         |c, v| parse_switch(v).map(|on| c.protected_mode = on), |c| format_switch(c.protected_mode)),
     key!("ack", true, "When a write is acknowledged: durable, interval[:ms] or memory [durable]",
         |c, v| parse_ack(v).map(|ack| c.ack = ack), |c| format_ack(c.ack)),
+    key!("compression", true, "Whether values are compressed when they are written [yes]",
+        |c, v| parse_switch(v).map(|on| c.compression = on), |c| format_switch(c.compression)),
     key!("disk-limit", false, "Most bytes of segment files, 0 for 80 % of what is free [0]",
         |c, v| parse_bytes(v).map(|n| c.disk_limit = n), |c| c.disk_limit.to_string()),
     key!("rebuild-may-resurrect", false, "Start although both checkpoints are damaged; deleted keys may come back [no]",

@@ -118,6 +118,10 @@ fn store_config(
         segment_bytes: segment_bytes(config.segment_size, disk_bytes_max),
         disk_bytes_max,
         memory_bytes_max: memory_bytes,
+        compression: emberlog_engine::Compression {
+            enabled: config.compression,
+            ..emberlog_engine::Compression::default()
+        },
         ack: config.ack,
         hash_seed: seed,
         rebuild_may_resurrect: config.rebuild_may_resurrect,

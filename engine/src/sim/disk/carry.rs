@@ -28,6 +28,7 @@ impl SimDisk {
                 self.files.remove(&file);
                 done(Ok(IoDone::Done))
             }
+            IoRequest::Train(training) => done(Ok(IoDone::Trained(training.carry_out()))),
             IoRequest::Sync { file } => done(self.sync(file, flight.order)),
             IoRequest::Read { file, offset, mut buffer, bytes } => {
                 let outcome = self.read(file, offset, &mut buffer[..bytes]);

@@ -80,7 +80,7 @@ impl SimDisk {
                     self.files.remove(&file);
                 }
             }
-            IoRequest::List | IoRequest::Read { .. } => {}
+            IoRequest::List | IoRequest::Read { .. } | IoRequest::Train(_) => {}
         }
     }
 }

@@ -342,7 +342,17 @@ impl World {
     fn value(&mut self, bytes: usize) -> Value {
         self.versions += 1;
         let mut value = vec![0; bytes];
-        Rng::named(self.versions, "value").fill(&mut value);
+        let mut rng = Rng::named(self.versions, "value");
+        rng.fill(&mut value);
+        // Most are alike but for a few bytes, in one of several manners that come and go.
+        if rng.chance(3, 4) {
+            let manner = self.versions / 64 + rng.below(2);
+            let mut like = [0; 48];
+            Rng::named(manner, "manner").fill(&mut like);
+            for (at, byte) in value.iter_mut().enumerate().filter(|(at, _)| at % 64 < 48) {
+                *byte = like[at % 64];
+            }
+        }
         Value::from(&value[..])
     }
 }

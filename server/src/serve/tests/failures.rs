@@ -42,11 +42,12 @@ fn while_recovering_nobody_is_told_that_a_key_is_missing() {
 fn a_full_disk_refuses_writes_and_takes_deletes() {
     let mut h = Harness::new();
     let c = h.connect();
-    // Bytes that differ, so that no value is the same as its predecessor.
+    // Bytes that differ, so that no value is the same as its predecessor or becomes smaller.
     let mut number = 0u64;
     let mut fill = |h: &mut Harness, key: &str| {
         number += 1;
-        let value: Vec<u8> = number.to_le_bytes().repeat(12_500);
+        let mut value = vec![0; 100_000];
+        fastrand::Rng::with_seed(number).fill(&mut value);
         h.feed(c, &request(&[b"SET", key.as_bytes(), &value]));
         String::from_utf8(h.settle(c)).unwrap()
     };
