@@ -59,6 +59,13 @@ impl Value {
     }
 }
 
+impl From<&[u8]> for Value {
+    /// Copies `value`, which belongs to no key.
+    fn from(value: &[u8]) -> Value {
+        Value { bytes: Arc::from(value), key_len: 0 }
+    }
+}
+
 impl Deref for Value {
     type Target = [u8];
 

@@ -58,6 +58,9 @@ pub(super) fn wait(
     keys: Args<'_>,
     deadline: Option<UnixMillis>,
 ) -> Result<(), Stop> {
+    if cx.session.unblocked {
+        return Err(Stop::error("UNBLOCKED client unblocked via CLIENT UNBLOCK"));
+    }
     if cx.atomic || cx.session.waited {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use super::table::flag::{ADMIN, DANGEROUS, LOADING, NOSCRIPT, STALE};
 use super::{Command, Context, Group, Outcome, Stop, text};
 use crate::connection::Connection;
 use crate::resp::{Args, Proto};
-use crate::serve::client::{ClientKey, Closing, ReplyMode, Session};
+use crate::serve::client::{ClientKey, Closing, ReplyMode, Session, Wait};
 use crate::serve::state::Pause;
 
 const fn sub(
@@ -77,15 +77,27 @@ static SUBCOMMANDS: &[Command] = &[
         Ok(())
     })
     .flags(OPERATOR),
-    sub("unblock", -3, "5.0.0", "Answers 0: no client blocks on a key.", |cx, args| {
-        integer(&args[2])?;
-        cx.reply.integer(0);
-        Ok(())
-    })
-    .flags(OPERATOR),
+    sub("unblock", -3, "5.0.0", "Ends a wait for keys.", unblock).flags(OPERATOR),
     sub("getredir", 2, "6.0.0", "Answers -1: there is no tracking.", |cx, _| {
         cx.reply.integer(-1);
         Ok(())
+    }),
+    sub("trackinginfo", 2, "6.2.0", "Tells that there is no tracking.", |cx, _| {
+        cx.reply.map(3);
+        cx.reply.bulk(b"flags");
+        cx.reply.set(1);
+        cx.reply.bulk(b"off");
+        cx.reply.bulk(b"redirect");
+        cx.reply.integer(-1);
+        cx.reply.bulk(b"prefixes");
+        cx.reply.array(0);
+        Ok(())
+    }),
+    sub("caching", 3, "6.0.0", "Refused: there is no tracking.", |_, _| {
+        Err(Stop::error(
+            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN \
+             or OPTOUT mode enabled",
+        ))
     }),
     sub("maint_notifications", -2, "8.2.0", "Refused: nothing is ever moved.", |_, _| {
         Err(Stop::error("ERR CLIENT MAINT_NOTIFICATIONS is not supported"))
@@ -350,5 +362,31 @@ fn pause(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     cx.state.pause = Some(Pause { until: cx.now.plus(millis), writes_only });
     cx.reply.ok();
+    Ok(())
+}
+
+fn unblock(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let id = integer(&args[2])?;
+    let with_error = match args.get(3) {
+        None => false,
+        Some(_) if args.len() > 4 => return Err(text::SYNTAX),
+        Some(reason) if is(reason, "timeout") => false,
+        Some(reason) if is(reason, "error") => true,
+        Some(_) => {
+            return Err(Stop::error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+    };
+    let waiting = cx
+        .clients
+        .others_mut()
+        .find(|client| number(client.session.key) == id && client.wait == Wait::Keys);
+    let found = waiting.is_some();
+    if let Some(client) = waiting {
+        client.session.waited = true;
+        client.session.unblocked = with_error;
+        let key = client.session.key;
+        cx.state.unblocked.push(key);
+    }
+    cx.reply.integer(i64::from(found));
     Ok(())
 }

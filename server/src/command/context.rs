@@ -8,6 +8,7 @@
 use emberlog_engine::format::record::KEY_BYTES_MAX;
 use emberlog_engine::{Found, Key, Lookup, Lsn, Namespace, Refused, Room, Shard, UnixMillis};
 
+use super::overlay::{Overlay, Written};
 use super::{Stop, parse, text};
 use crate::notify;
 use crate::resp::Reply;
@@ -39,6 +40,10 @@ pub struct Context<'a> {
     pub atomic: bool,
     /// Whether something has been written.
     pub wrote: bool,
+    /// Microseconds of a clock that never goes back.
+    pub clock_us: fn() -> u64,
+    /// Writes that wait for the end of a script.
+    pub(crate) overlay: Option<Box<Overlay>>,
     pub(crate) shard: Option<&'a mut Shard>,
 }
 
@@ -96,6 +101,14 @@ impl<'a> Context<'a> {
 
     fn look(&mut self, key: &Key<'_>) -> Result<Result<Option<Found>, Lost>, Stop> {
         let now = self.now;
+        let (db, name) = (key.namespace().0, key.bytes());
+        if let Some(overlay) = self.overlay.as_deref() {
+            match overlay.get(db, name) {
+                Written::No => {}
+                Written::Absent => return Ok(Ok(None)),
+                Written::Value(found) => return Ok(Ok(Some(found))),
+            }
+        }
         let answer = self.shard()?.lookup(key, now);
         self.tell_expired();
         match answer {
@@ -109,6 +122,11 @@ impl<'a> Context<'a> {
             }
             Lookup::Lost => Ok(Err(Lost)),
             Lookup::Cold => {
+                if self.overlay.is_some() && !self.session.load_failed {
+                    // Loaded before the script, or the transaction with it, runs again.
+                    self.session.script.wanted.push((db, name.into()));
+                    return Err(Stop::Cold);
+                }
                 if self.wrote {
                     tracing::error!(command = self.session.last_command, "a value left RAM midway");
                 }
@@ -175,6 +193,10 @@ impl<'a> Context<'a> {
         if bytes > max {
             return Err(too_large(bytes, max));
         }
+        if self.overlay.is_some() {
+            return self.room_aside(bytes + RECORD_OVERHEAD, true);
+        }
+        let shard = self.shard()?;
         match shard.room(bytes.saturating_add(RECORD_OVERHEAD)) {
             Room::Yes => Ok(()),
             // Room for all of a transaction was made sure of before it began.
@@ -199,6 +221,9 @@ impl<'a> Context<'a> {
         if expires_at.is_some_and(|at| at <= self.now) {
             return self.delete(key).map(|_| ());
         }
+        if self.overlay.is_some() {
+            return self.put_aside(key, kind, value, expires_at);
+        }
         let now = self.now;
         let lsn = self.shard()?.put(key, kind.tag(), value, expires_at, now).map_err(refusal)?;
         self.written(key, lsn);
@@ -213,6 +238,9 @@ impl<'a> Context<'a> {
     /// # Errors
     /// Refused by the store.
     pub fn delete(&mut self, key: &Key<'_>) -> Result<bool, Stop> {
+        if self.overlay.is_some() {
+            return self.delete_aside(key);
+        }
         let now = self.now;
         let Some(lsn) = self.shard()?.delete(key, now).map_err(refusal)? else {
             return Ok(false);
@@ -230,6 +258,9 @@ impl<'a> Context<'a> {
         if expires_at.is_some_and(|at| at <= self.now) {
             return self.delete(key);
         }
+        if self.overlay.is_some() {
+            return self.expire_aside(key, expires_at).map(|()| false);
+        }
         let now = self.now;
         let lsn = self.shard()?.expire(key, expires_at, now).map_err(refusal)?;
         self.written(key, lsn);
@@ -238,6 +269,9 @@ impl<'a> Context<'a> {
 
     /// Counts `key` as written although it already is what it should be.
     pub fn unchanged(&mut self, key: &Key<'_>) {
+        if let Some(overlay) = &mut self.overlay {
+            return overlay.touch(key.namespace().0, key.bytes());
+        }
         self.written(key, Lsn::NONE);
     }
 
@@ -269,6 +303,10 @@ impl<'a> Context<'a> {
     /// # Errors
     /// Refused by the store.
     pub fn clear(&mut self, db: u16) -> Result<(), Stop> {
+        if self.overlay.is_some() {
+            self.clear_aside(db);
+            return Ok(());
+        }
         let now = self.now;
         let lsn = self.shard()?.clear(Namespace(db), now).map_err(refusal)?;
         self.wrote = true;
@@ -330,7 +368,7 @@ impl<'a> Context<'a> {
 /// The newest value was lost to corruption.
 struct Lost;
 
-fn too_large(len: usize, max: usize) -> Stop {
+pub(super) fn too_large(len: usize, max: usize) -> Stop {
     parse::error(format!("ERR the value of {len} bytes is longer than the most, {max} bytes"))
 }
 

@@ -6,7 +6,7 @@
 
 use super::lookup::{all, count, resolve};
 use super::parse::is;
-use super::table::flag::{LOADING, READONLY, STALE, WRITE};
+use super::table::flag::{LOADING, STALE, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::glob;
 use crate::resp::Args;
@@ -38,6 +38,7 @@ static SUBCOMMANDS: &[Command] = &[
     sub("docs", -2, "Documents commands.", docs),
     sub("list", -2, "Lists the names of commands.", list),
     sub("getkeys", -3, "Returns the keys of a command.", getkeys),
+    sub("getkeysandflags", -3, "Returns the keys of a command and their use.", getkeysandflags),
 ];
 
 /// HELP of every command with subcommands.
@@ -54,7 +55,7 @@ pub(super) static HELP: Command = sub("help", 2, "Prints this help.", |cx, args|
     Ok(())
 });
 
-fn find(name: &[u8]) -> Option<&'static Command> {
+pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     all().find(|command| is(name, command.name))
 }
 
@@ -123,8 +124,7 @@ fn key_specs(cx: &mut Context<'_>, command: &Command) {
     reply.set(1);
     reply.map(3);
     reply.bulk(b"flags");
-    let access = if command.flags.has(READONLY) { ["RO", "access"] } else { ["RW", "update"] };
-    let access = if command.flags.has(READONLY | WRITE) { access } else { ["RO", "access"] };
+    let access = access(command);
     reply.set(access.len());
     for name in access {
         reply.simple(name);
@@ -214,16 +214,41 @@ fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-fn getkeys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+/// The keys of the command that follows.
+fn keys_of(args: Args<'_>) -> Result<(&'static Command, Vec<&[u8]>), Stop> {
     let request = args.from(2);
     let resolved = resolve(request).map_err(|_| Stop::error("ERR Invalid command specified"))?;
     let keys: Vec<&[u8]> = resolved.command.keys.of(request).collect();
     if keys.is_empty() {
         return Err(Stop::error("ERR The command has no key arguments"));
     }
+    Ok((resolved.command, keys))
+}
+
+fn getkeys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (_, keys) = keys_of(args)?;
     cx.reply.array(keys.len());
     for key in keys {
         cx.reply.bulk(key);
+    }
+    Ok(())
+}
+
+/// How a command uses its keys.
+fn access(command: &Command) -> [&'static str; 2] {
+    if command.flags.has(WRITE) { ["RW", "update"] } else { ["RO", "access"] }
+}
+
+fn getkeysandflags(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (command, keys) = keys_of(args)?;
+    cx.reply.array(keys.len());
+    for key in keys {
+        cx.reply.array(2);
+        cx.reply.bulk(key);
+        cx.reply.set(2);
+        for name in access(command) {
+            cx.reply.simple(name);
+        }
     }
     Ok(())
 }

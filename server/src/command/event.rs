@@ -24,6 +24,10 @@ impl Context<'_> {
             .into_iter()
             .map(|(key, pattern)| (key, pattern.map(<[u8]>::to_vec)))
             .collect();
+        if let Some(overlay) = &mut self.overlay {
+            overlay.tell(channel, message);
+            return listeners.len();
+        }
         for (key, pattern) in &listeners {
             self.deliver(*key, pattern.as_deref(), channel, message);
         }
@@ -33,6 +37,8 @@ impl Context<'_> {
     /// Publishes the keys that looking others up has found expired, before anything else is told of
     /// them.
     pub(super) fn tell_expired(&mut self) {
+        // Whatever becomes of the running script, they have expired.
+        let overlay = self.overlay.take();
         while let Some(expired) = self.shard.as_deref_mut().and_then(Shard::poll_expired) {
             let db = expired.namespace.0;
             if !self.state.watched.is_empty() {
@@ -41,6 +47,7 @@ impl Context<'_> {
             self.barrier = self.barrier.max(expired.barrier);
             self.notify_in(db, notify::EXPIRED, "expired", &expired.key);
         }
+        self.overlay = overlay;
     }
 
     fn deliver(&mut self, to: ClientKey, pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) {

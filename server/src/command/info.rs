@@ -114,6 +114,9 @@ fn memory(cx: &mut Context<'_>, lines: &mut Lines) {
     lines.put("used_memory_rss", rss);
     lines.put("used_memory_peak", peak);
     lines.put("used_memory_peak_human", human(peak));
+    let scripts = cx.state.scripts.as_deref();
+    lines.put("used_memory_lua", scripts.map_or(0, crate::script::Engine::memory_bytes));
+    lines.put("number_of_cached_scripts", scripts.map_or(0, crate::script::Engine::len));
     lines.put("total_system_memory", cx.state.identity.machine_bytes);
     lines.put("maxmemory", budget);
     lines.put("maxmemory_human", human(budget));

@@ -4,7 +4,7 @@
 //! Never knows: the layout of values.
 //! Invariant: a key lost to corruption can always be deleted.
 
-use emberlog_engine::{Key, Namespace};
+use emberlog_engine::Key;
 
 use super::parse::is;
 use super::table::flag::{DANGEROUS, FAST, READONLY, TIMED, WRITE};
@@ -157,7 +157,7 @@ fn constant_of_key(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn dbsize(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let db = cx.session.db;
     cx.observe_all()?;
-    let len = cx.shard()?.len(Namespace(db));
+    let len = cx.count_keys(db)?;
     cx.reply.integer(i64::try_from(len).unwrap_or(i64::MAX));
     Ok(())
 }
@@ -175,7 +175,7 @@ fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     } else {
         cx.together(|cx| {
             for db in 0..cx.state.config.databases {
-                if cx.shard()?.len(Namespace(db)) > 0 {
+                if cx.count_keys(db)? > 0 {
                     cx.clear(db)?;
                 }
             }

@@ -18,6 +18,7 @@ static FAMILIES: &[&[Command]] = &[
     super::expiry::COMMANDS,
     super::keyspace::COMMANDS,
     super::copy::COMMANDS,
+    super::dump::COMMANDS,
     super::scan::COMMANDS,
     super::hash::COMMANDS,
     super::hash_read::COMMANDS,
@@ -39,6 +40,9 @@ static FAMILIES: &[&[Command]] = &[
     super::describe::COMMANDS,
     super::server::COMMANDS,
     super::slow::COMMANDS,
+    super::latency::COMMANDS,
+    super::acl::COMMANDS,
+    super::absent::COMMANDS,
     super::wait::COMMANDS,
     super::debug::COMMANDS,
 ];

@@ -8,6 +8,8 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "handlers share one signature")]
 
+mod absent;
+mod acl;
 mod blocking;
 mod client;
 mod collection;
@@ -18,6 +20,7 @@ mod copy;
 mod counter;
 mod debug;
 mod describe;
+mod dump;
 pub(crate) mod event;
 mod expiry;
 mod hash;
@@ -25,10 +28,12 @@ mod hash_read;
 mod info;
 mod keys;
 mod keyspace;
+mod latency;
 mod list;
 mod list_move;
 mod list_read;
 mod lookup;
+mod overlay;
 mod parse;
 mod pubsub;
 mod reference;

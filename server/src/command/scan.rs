@@ -4,6 +4,7 @@
 //! Never knows: how the shard walks its keys.
 //! Invariant: they ask for keys, wait, and run again with the answer; others are served meanwhile.
 
+use super::overlay::Written;
 use super::parse::{integer, is};
 use super::table::flag::{DANGEROUS, GATHERS, READONLY, TIMED};
 use super::{Command, Context, Group, Outcome, Stop, text};
@@ -81,6 +82,22 @@ pub(super) fn cursor(arg: &[u8]) -> Result<u64, Stop> {
     cursor.ok_or(Stop::error("ERR invalid cursor"))
 }
 
+/// The keys that were listed, as the running script has changed them: without those that it has
+/// deleted, and with those that it has made and that are wanted.
+fn as_written(
+    cx: &Context<'_>,
+    mut keys: Vec<Vec<u8>>,
+    wanted: impl Fn(&[u8], u8) -> bool,
+) -> Vec<Vec<u8>> {
+    if let Some(overlay) = &cx.overlay {
+        let db = cx.session.db;
+        keys.retain(|key| !matches!(overlay.get(db, key), Written::Absent));
+        let made = overlay.made(db).filter(|(key, kind)| wanted(key, *kind));
+        keys.extend(made.map(|(key, _)| key.to_vec()));
+    }
+    keys
+}
+
 fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let cursor = cursor(&args[1])?;
     let options = Options::parse(args.from(2))?;
@@ -97,9 +114,15 @@ fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         .keys
         .iter()
         .filter(|key| wanted(key.value_type) && glob::matches(options.pattern, &key.bytes))
-        .map(|key| key.bytes.clone())
+        .map(|key| key.bytes.to_vec())
         .collect();
     let (next, barrier) = (fresh.next.to_string(), fresh.barrier);
+    let matching = match next.as_str() {
+        "0" => as_written(cx, matching, |key, kind| {
+            wanted(kind) && glob::matches(options.pattern, key)
+        }),
+        _ => as_written(cx, matching, |_, _| false),
+    };
     cx.observe(barrier);
     cx.reply.array(2);
     cx.reply.bulk(next.as_bytes());
@@ -130,8 +153,9 @@ fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     let (kept, barrier) = (std::mem::take(&mut gathered.kept), gathered.barrier);
     cx.observe(barrier);
-    cx.reply.array(kept.len());
-    for key in &kept {
+    let shown = as_written(cx, kept.clone(), |key, _| glob::matches(&args[1], key));
+    cx.reply.array(shown.len());
+    for key in &shown {
         cx.reply.bulk(key);
     }
     // A transaction runs this once to see whether it needs more keys, and then again.

@@ -45,6 +45,12 @@ pub(super) static COMMANDS: &[Command] = &[
         .flags(ADMIN | NOSCRIPT | NO_MULTI | BLOCKING),
     entry("bgsave", -1, "1.0.0", "Writes everything to stable storage.", bgsave)
         .flags(ADMIN | NOSCRIPT),
+    entry("bgrewriteaof", 1, "1.0.0", "Writes everything to stable storage.", |cx, _| {
+        flush(cx)?;
+        cx.reply.simple("Background append only file rewriting started");
+        Ok(())
+    })
+    .flags(ADMIN | NOSCRIPT),
     entry("lastsave", 1, "1.0.0", "Returns the time of the last SAVE or BGSAVE.", |cx, _| {
         let seconds = cx.state.saved_at.0 / 1000;
         cx.reply.integer(i64::try_from(seconds).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! SLOWLOG, LATENCY and MEMORY.
+//! SLOWLOG and MEMORY.
 //!
 //! Owns: their replies.
 //! Never knows: how slow commands are found (see `serve::dispatch`).
@@ -21,7 +21,6 @@ const fn sub(
 
 pub(super) static COMMANDS: &[Command] = &[
     sub("slowlog", -2, "About slow commands.", super::container).subcommands(SLOWLOG),
-    sub("latency", -2, "About slow events.", super::container).subcommands(LATENCY),
     sub("memory", -2, "About memory.", super::container).flags(READONLY).subcommands(MEMORY),
 ];
 
@@ -39,33 +38,24 @@ static SLOWLOG: &[Command] = &[
     }),
 ];
 
-static LATENCY: &[Command] = &[
-    sub("latest", 2, "Lists events; see INFO and SLOWLOG instead.", empty),
-    sub("history", 3, "Lists the past of an event; see SLOWLOG instead.", empty),
-    sub("reset", -2, "Answers 0: no events are kept.", |cx, _| {
-        cx.reply.integer(0);
-        Ok(())
-    }),
-    sub("doctor", 2, "Points to INFO and SLOWLOG.", |cx, _| {
-        cx.reply.text("See the sections ember and commandstats of INFO, and SLOWLOG.");
-        Ok(())
-    }),
-];
-
 static MEMORY: &[Command] = &[
     sub("usage", -3, "Returns the bytes that a key and its value take.", usage)
         .flags(READONLY)
         .keys(Keys::at(2)),
+    sub("stats", 2, "Returns how the process' memory is used.", stats),
+    sub("purge", 2, "Accepted; memory is given back as it becomes free.", |cx, _| {
+        cx.reply.ok();
+        Ok(())
+    }),
+    sub("malloc-stats", 2, "Points to INFO.", |cx, _| {
+        cx.reply.text("The allocator is the system's; see the section memory of INFO.");
+        Ok(())
+    }),
     sub("doctor", 2, "Points to INFO.", |cx, _| {
         cx.reply.text("See the sections memory and ember of INFO.");
         Ok(())
     }),
 ];
-
-fn empty(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
-    cx.reply.array(0);
-    Ok(())
-}
 
 fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let count = match args.get(2) {
@@ -109,6 +99,38 @@ fn usage(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match cx.find(&key)? {
         Some(found) => cx.reply.size(ENTRY_BYTES + args[2].len() + found.value.len()),
         None => cx.reply.null(),
+    }
+    Ok(())
+}
+
+/// MEMORY STATS: what is known of the process, in the names of Redis where they mean the same.
+fn stats(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let shard = cx.shard()?;
+    let databases = 0..=u16::MAX;
+    let keys: u64 = databases.map(|db| shard.len(emberlog_engine::Namespace(db))).sum();
+    let engine = shard.stats();
+    let state = &cx.state;
+    let clients: usize = cx
+        .clients
+        .others()
+        .map(|client| client.connection.input.capacity() + client.connection.output.pending())
+        .sum();
+    let scripts = state.scripts.as_deref().map_or(0, crate::script::Engine::memory_bytes);
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let rows = [
+        ("peak.allocated", number(state.rss_peak_bytes)),
+        ("total.allocated", number(state.rss_bytes)),
+        ("clients.normal", number(clients as u64)),
+        ("lua.caches", number(scripts as u64)),
+        ("index.bytes", number(engine.index_bytes)),
+        ("hot.bytes", number(engine.hot_bytes)),
+        ("keys.count", number(keys)),
+        ("maxmemory", number(state.memory_budget())),
+    ];
+    cx.reply.map(rows.len());
+    for (name, value) in rows {
+        cx.reply.bulk(name.as_bytes());
+        cx.reply.integer(value);
     }
     Ok(())
 }

@@ -50,6 +50,8 @@ pub mod flag {
     pub const IN_PUBSUB: u32 = 1 << 17;
     /// Its time is measured: not constant, or a script.
     pub const TIMED: u32 = 1 << 18;
+    /// Runs a script, so the keys that it touches are not known beforehand.
+    pub const SCRIPT: u32 = 1 << 19;
 }
 
 impl Flags {

@@ -9,7 +9,7 @@ use emberlog_engine::{Found, Room};
 
 use super::context::RECORD_OVERHEAD;
 use super::table::flag::{
-    DENYOOM, FAST, GATHERS, LOADING, NOSCRIPT, NOT_QUEUED, STALE, TIMED, WRITE,
+    DENYOOM, FAST, GATHERS, LOADING, NOSCRIPT, NOT_QUEUED, SCRIPT, STALE, TIMED, WRITE,
 };
 use super::{Command, Context, Group, Keys, Outcome, Stop, selected_by, text};
 use crate::resp::Args;
@@ -123,37 +123,61 @@ fn exec(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
         cx.session.transaction.queue = queue;
         return Err(stop);
     }
+    if prepared.is_ok() && queue.iter().any(|queued| queued.command.flags.has(SCRIPT)) {
+        return exec_with_scripts(cx, queue);
+    }
     forget(cx);
     if prepared? {
-        return cx.together(|cx| {
-            run_all(cx, &queue);
-            Ok(())
-        });
+        return cx.together(|cx| run_all(cx, &queue));
     }
     cx.atomic = true;
-    run_all(cx, &queue);
+    let outcome = run_all(cx, &queue);
     cx.atomic = false;
+    outcome
+}
+
+/// Runs a queue with scripts. They may come upon keys that are not in RAM when commands before them
+/// have written, so all writes wait until the end, and if need be the queue runs again.
+fn exec_with_scripts(cx: &mut Context<'_>, queue: Vec<Queued>) -> Outcome {
+    let db = cx.session.db;
+    cx.hold_writes();
+    let outcome = run_all(cx, &queue).and_then(|()| cx.make_writes());
+    if let Err(stop) = outcome {
+        cx.drop_writes();
+        cx.session.db = db;
+        if matches!(stop, Stop::Error(_)) {
+            forget(cx);
+        } else {
+            cx.session.transaction.queue = queue;
+        }
+        return Err(stop);
+    }
+    forget(cx);
     Ok(())
 }
 
-fn run_all(cx: &mut Context<'_>, queue: &[Queued]) {
+fn run_all(cx: &mut Context<'_>, queue: &[Queued]) -> Outcome {
     cx.reply.array(queue.len());
     for (slot, queued) in queue.iter().enumerate() {
         cx.slot = slot;
-        run_one(cx, queued);
+        run_one(cx, queued)?;
     }
     cx.slot = 0;
+    Ok(())
 }
 
 /// Runs one queued command; its error is its reply.
-fn run_one(cx: &mut Context<'_>, queued: &Queued) {
+fn run_one(cx: &mut Context<'_>, queued: &Queued) -> Outcome {
     let start = cx.reply.len();
     let stats = &mut cx.state.stats;
     stats.by_command[queued.id].calls += 1;
     cx.session.last_command = queued.command.name;
     let error = match (queued.command.handler)(cx, queued.args.view()) {
-        Ok(()) => return,
+        Ok(()) => return Ok(()),
         Err(Stop::Error(text)) => text,
+        Err(stop @ (Stop::Cold | Stop::Room | Stop::Gather(_))) if cx.overlay.is_some() => {
+            return Err(stop);
+        }
         // Made sure of beforehand; see `prepare`.
         Err(_) => "ERR the command would have to wait, which a transaction cannot".into(),
     };
@@ -161,6 +185,7 @@ fn run_one(cx: &mut Context<'_>, queued: &Queued) {
     cx.state.stats.error(&error);
     cx.reply.truncate(start);
     cx.reply.error(&error);
+    Ok(())
 }
 
 /// Makes sure that no queued command will have to wait, without effect. Returns whether any of

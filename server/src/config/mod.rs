@@ -94,10 +94,18 @@ pub struct Config {
     pub slowlog_log_slower_than: i64,
     /// Slow commands remembered.
     pub slowlog_max_len: usize,
+    /// Events at least this slow are kept for LATENCY, in milliseconds; 0 = none.
+    pub latency_monitor_threshold: u64,
     /// Keyspace events to publish, in Redis' letters.
     pub notify_keyspace_events: u32,
     /// Whether DEBUG is available.
     pub enable_debug_command: bool,
+    /// Whether scripts are run.
+    pub lua: bool,
+    /// Milliseconds after which a script is stopped without effect.
+    pub lua_time_limit: u32,
+    /// Most RAM of the interpreter of scripts, in bytes.
+    pub lua_memory_limit: usize,
 }
 
 impl Default for Config {
@@ -130,8 +138,12 @@ impl Default for Config {
             client_output_buffer_limit: OutputLimits::default(),
             slowlog_log_slower_than: 10_000,
             slowlog_max_len: 128,
+            latency_monitor_threshold: 0,
             notify_keyspace_events: 0,
             enable_debug_command: false,
+            lua: true,
+            lua_time_limit: 5_000,
+            lua_memory_limit: 64 << 20,
         }
     }
 }

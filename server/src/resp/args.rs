@@ -103,6 +103,12 @@ impl OwnedArgs {
         self.spans.push(Span { start, end: offset(self.base.len()) });
     }
 
+    /// Forgets them, and keeps their memory.
+    pub fn clear(&mut self) {
+        self.base.clear();
+        self.spans.clear();
+    }
+
     /// A view of them.
     pub fn view(&self) -> Args<'_> {
         Args::new(&self.base, &self.spans)

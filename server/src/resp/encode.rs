@@ -169,6 +169,36 @@ impl<'a> Reply<'a> {
         self.count(if self.proto == Proto::Resp2 { b'*' } else { b'>' }, count);
     }
 
+    /// A truth value; 1 or 0 in RESP2.
+    pub fn boolean(&mut self, yes: bool) {
+        match self.proto {
+            Proto::Resp2 => self.integer(i64::from(yes)),
+            Proto::Resp3 => self.line(b'#', if yes { "t" } else { "f" }),
+        }
+    }
+
+    /// A number of any length; a string in RESP2.
+    pub fn big_number(&mut self, digits: &str) {
+        match self.proto {
+            Proto::Resp2 => self.bulk(digits.as_bytes()),
+            Proto::Resp3 => self.line(b'(', digits),
+        }
+    }
+
+    /// Text in a format of three letters; a string in RESP2.
+    pub fn verbatim(&mut self, format: &[u8], text: &[u8]) {
+        if self.proto == Proto::Resp2 {
+            return self.bulk(text);
+        }
+        let mut letters = *b"   ";
+        letters.iter_mut().zip(format).for_each(|(letter, given)| *letter = *given);
+        self.count(b'=', text.len() + 4);
+        error_line(&letters, self.out);
+        self.out.push(b':');
+        self.out.extend_from_slice(text);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// A double; a string in RESP2.
     pub fn double(&mut self, value: f64) {
         let text = format_score(value);

@@ -144,6 +144,17 @@ pub struct Transaction {
     pub watched: Vec<WatchedKey>,
 }
 
+/// What is kept of a script that has to run again.
+#[derive(Default)]
+pub struct Progress {
+    /// Keys that it needs in RAM, with their databases.
+    pub wanted: Vec<(u16, Box<[u8]>)>,
+    /// Time that its runs have taken so far, in microseconds.
+    pub spent_us: u64,
+    /// What its random numbers begin with, the same for all its runs.
+    pub seed: Option<i32>,
+}
+
 /// What commands see of their client.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a client")]
 pub struct Session {
@@ -189,8 +200,12 @@ pub struct Session {
     pub gathered: Vec<Gathered>,
     /// What keys its current command waits for, also while it is tried again.
     pub blocked: Option<Blocked>,
+    /// How far the script that is its current command has come.
+    pub script: Progress,
     /// Whether its current command has finished waiting for an [`Until`], or for keys in vain.
     pub waited: bool,
+    /// Whether CLIENT UNBLOCK has ended its wait with an error.
+    pub unblocked: bool,
     /// Whether the device failed to read a value for its current command.
     pub load_failed: bool,
     /// Whether its connection is to be closed.
@@ -224,7 +239,9 @@ impl Session {
             patterns: BTreeSet::new(),
             gathered: Vec::new(),
             blocked: None,
+            script: Progress::default(),
             waited: false,
+            unblocked: false,
             load_failed: false,
             closing: Closing::No,
             last_lsn: Lsn::NONE,

@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use emberlog_engine::{Lsn, Room};
 
-use super::client::{Client, Closing, Queued, ReplyMode, Session};
+use super::client::{Client, Closing, Progress, Queued, ReplyMode, Session};
 use super::state::{Stage, State};
 use super::{Server, suspend};
 use crate::command::{Context, RECORD_OVERHEAD, Resolved, Stop, flag, resolve, text};
@@ -44,9 +44,11 @@ impl Server {
             slot: 0,
             atomic: false,
             wrote: false,
+            clock_us: self.clock_us,
+            overlay: None,
             shard: self.shard.as_mut(),
         };
-        let stopped = execute(&mut cx, args, self.clock_us).err();
+        let stopped = execute(&mut cx, args).err();
         let barrier = cx.barrier;
         match stopped {
             None => {}
@@ -72,10 +74,12 @@ impl Server {
         connection.input.consume(connection.parser.consumed());
         connection.parser.reset();
         session.waited = false;
+        session.unblocked = false;
         if let Some(blocked) = session.blocked.take() {
             self.state.blocked.remove(session.key, &blocked);
         }
         session.load_failed = false;
+        session.script = Progress::default();
         if !session.gathered.is_empty() {
             session.gathered.clear();
         }
@@ -120,7 +124,7 @@ fn keep_back(session: &mut Session, out: &mut Vec<u8>, start: usize) {
 }
 
 /// Checks and runs one request.
-fn execute(cx: &mut Context<'_>, args: Args<'_>, clock_us: fn() -> u64) -> Result<(), Stop> {
+fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Result<(), Stop> {
     let resolved = match resolve(args) {
         Ok(resolved) => resolved,
         Err(stop) => {
@@ -147,7 +151,7 @@ fn execute(cx: &mut Context<'_>, args: Args<'_>, clock_us: fn() -> u64) -> Resul
         return Err(Stop::Pause);
     }
     make_room(cx, resolved, args)?;
-    call(cx, resolved, args, clock_us)
+    call(cx, resolved, args)
 }
 
 /// Whether a browser was led to send requests here: its body could be commands.
@@ -231,12 +235,8 @@ fn make_room(cx: &mut Context<'_>, resolved: Resolved, args: Args<'_>) -> Result
     }
 }
 
-fn call(
-    cx: &mut Context<'_>,
-    resolved: Resolved,
-    args: Args<'_>,
-    clock_us: fn() -> u64,
-) -> Result<(), Stop> {
+fn call(cx: &mut Context<'_>, resolved: Resolved, args: Args<'_>) -> Result<(), Stop> {
+    let clock_us = cx.clock_us;
     let command = resolved.command;
     cx.session.last_command = command.name;
     cx.session.last_container = resolved.container;
@@ -256,6 +256,7 @@ fn call(
     if command.flags.has(flag::TIMED) {
         let usec = clock_us().saturating_sub(started);
         counters.usec += usec;
+        counters.histogram.add(usec);
         remember_if_slow(cx, args, usec);
     }
     if !cx.state.monitors.is_empty() && !command.flags.has(flag::SKIP_MONITOR | flag::NO_AUTH) {
@@ -278,6 +279,10 @@ fn all_resident<'a>(
 }
 
 fn remember_if_slow(cx: &mut Context<'_>, args: Args<'_>, usec: u64) {
+    let (millis, limit) = (usec / 1000, cx.state.config.latency_monitor_threshold);
+    if limit > 0 && millis >= limit {
+        cx.state.latency.add("command", millis, cx.now);
+    }
     let threshold = cx.state.config.slowlog_log_slower_than;
     if u64::try_from(threshold).is_ok_and(|threshold| usec >= threshold) {
         let State { slowlog, config, .. } = &mut *cx.state;
@@ -296,7 +301,8 @@ fn tell_monitors(cx: &mut Context<'_>, args: Args<'_>) {
     let mut line = format!("+{seconds}.{micros:06} [{db} {addr}]");
     for arg in args.iter() {
         let shown = &arg[..arg.len().min(MONITOR_ARG_MAX)];
-        let _ = write!(line, " \"{}\"", shown.escape_ascii());
+        let shown = shown.escape_ascii().to_string().replace("\\'", "'");
+        let _ = write!(line, " \"{shown}\"");
     }
     line.push_str("\r\n");
     for monitor in cx.state.monitors.clone() {

@@ -14,6 +14,7 @@ pub mod clients;
 mod dispatch;
 mod expired;
 pub mod gather;
+pub mod latency;
 pub mod pubsub;
 pub mod slowlog;
 pub mod state;

@@ -7,11 +7,13 @@
 use emberlog_engine::UnixMillis;
 
 use super::blocked::Queues;
+use super::latency::Latency;
 use super::pubsub::PubSub;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::watch::Watched;
 use crate::config::{Config, LogLevel};
+use crate::script::Engine;
 
 /// How far the server is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,8 +78,12 @@ pub struct State {
     pub watched: Watched,
     /// Slow commands.
     pub slowlog: SlowLog,
-    /// Scripts loaded by SCRIPT LOAD, as SHA-1.
-    pub scripts: std::collections::HashSet<[u8; 20]>,
+    /// Slow events.
+    pub latency: Latency,
+    /// The interpreter with its scripts, once one was sent.
+    pub scripts: Option<Box<Engine>>,
+    /// Clients whose wait for keys CLIENT UNBLOCK has ended.
+    pub unblocked: Vec<super::client::ClientKey>,
     /// CLIENT PAUSE.
     pub pause: Option<Pause>,
     /// Stage of life.
@@ -112,7 +118,9 @@ impl State {
             blocked: Queues::default(),
             watched: Watched::default(),
             slowlog: SlowLog::default(),
-            scripts: std::collections::HashSet::new(),
+            latency: Latency::default(),
+            scripts: None,
+            unblocked: Vec::new(),
             pause: None,
             stage: Stage::Loading,
             saved_at: identity.started_at,

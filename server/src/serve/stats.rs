@@ -4,6 +4,7 @@
 //! Never knows: how they are shown.
 //! Invariant: counters only rise until CONFIG RESETSTAT.
 
+use super::latency::Histogram;
 use crate::command;
 
 /// Counters of one command.
@@ -17,6 +18,8 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Times it answered an error.
     pub failed: u64,
+    /// How long it took, if that is measured.
+    pub histogram: Histogram,
 }
 
 /// Counters of the server.

@@ -65,6 +65,14 @@ impl Server {
         let args = client.connection.parser.args(client.connection.input.unread());
         let (db, queue) = (client.session.db, &client.session.transaction.queue);
         let mut cold = cold_keys(shard, args, db, queue, self.now);
+        for (db, name) in std::mem::take(&mut client.session.script.wanted) {
+            let key = shard.key(Namespace(db), &name);
+            if matches!(shard.lookup(&key, self.now), Lookup::Cold)
+                && !cold.iter().any(|(d, n)| *d == db && *n == name)
+            {
+                cold.push((db, name));
+            }
+        }
         let ticket = ticket(client.session.key);
         let rest = cold.split_off(cold.len().min(LOADS_MAX));
         for (db, name) in &cold {
@@ -193,6 +201,11 @@ impl Server {
         }
         if !self.state.blocked.is_empty() {
             self.time_out_blocked();
+        }
+        for key in std::mem::take(&mut self.state.unblocked) {
+            if self.clients.get(key).is_some_and(|client| client.wait == Wait::Keys) {
+                self.resume(key);
+            }
         }
         let over = self.state.pause.is_none_or(|pause| self.now >= pause.until);
         if over && !self.paused.is_empty() {

@@ -3,6 +3,7 @@
 //! [`Harness::ask`] sends one inline command and shows the reply in a short notation: the reply's
 //! bytes with blanks for line ends.
 
+mod admin;
 mod atomicity;
 mod blocking;
 mod commands;
@@ -10,6 +11,7 @@ mod expired;
 mod failures;
 mod limits;
 mod lists;
+mod scripts;
 mod sets;
 mod sorted_sets;
 mod waiting;

@@ -5,6 +5,7 @@
 //! Invariant: decoding checks every length and never panics; tags and encodings are on disk and
 //! never change their meaning.
 
+pub mod dump;
 pub mod hash;
 pub mod list;
 pub mod set;

@@ -91,3 +91,25 @@ fn an_element_is_told_only_when_its_taking_is_durable() {
     let mut h = h.reopened();
     assert_eq!(h.ask(pusher, "EXISTS k"), ":0");
 }
+
+#[test]
+fn an_operator_ends_a_wait() {
+    let mut h = warm();
+    let (a, b) = (h.connect(), h.connect());
+    let id = h.ask(a, "CLIENT ID").trim_start_matches(':').to_owned();
+    h.script(b, &[(&format!("CLIENT UNBLOCK {id}"), ":0"), ("CLIENT UNBLOCK 999", ":0")]);
+    for (how, reply) in [
+        ("", "*-1"),
+        (" TIMEOUT", "*-1"),
+        (" ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+    ] {
+        h.feed(a, b"BLPOP nothing 0\r\n");
+        assert_eq!(h.ask(b, &format!("CLIENT UNBLOCK {id}{how}")), ":1");
+        let got = String::from_utf8(h.settle(a)).unwrap();
+        assert_eq!(got, format!("{reply}\r\n"), "{how}");
+    }
+    // And it is as any other afterwards.
+    h.feed(a, b"BLPOP list 0\r\n");
+    h.ask(b, "RPUSH list x");
+    assert_eq!(h.settle(a), b"*2\r\n$4\r\nlist\r\n$1\r\nx\r\n");
+}
