@@ -20,7 +20,7 @@ trap 'rm -rf "$work"' EXIT
 
 failures=0
 lines=()
-for suite in ${SUITES:-express connect-redis ioredis redis-py django-suites django-app flask redis-cli}; do
+for suite in ${SUITES:-express connect-redis ioredis redis-py django-suites django-app flask redis-cli replay django-redis queues}; do
     export WORK=$work/$suite
     mkdir -p "$WORK"
     begin=$SECONDS
