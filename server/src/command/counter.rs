@@ -101,7 +101,7 @@ fn scaled(text: &[u8]) -> Option<i128> {
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if !plain(whole) || !plain(fraction) || whole.len() > 18 || fraction.len() > FRACTION_MAX {
+    if !plain(whole) || !plain(fraction) || whole.len() > 20 || fraction.len() > FRACTION_MAX {
         return None;
     }
     let joined = format!("{whole}{fraction:0<FRACTION_MAX$}");

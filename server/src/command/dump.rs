@@ -100,7 +100,11 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             cx.notify(notify::GENERIC, "del", &args[1]);
         }
     } else {
-        cx.put(&key, kind, value, expires_at)?;
+        if kind == Kind::Hash {
+            super::hash::restore(cx, &key, value, expires_at)?;
+        } else {
+            cx.put(&key, kind, value, expires_at)?;
+        }
         cx.notify(notify::GENERIC, "restore", &args[1]);
     }
     cx.reply.ok();

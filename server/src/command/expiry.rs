@@ -4,13 +4,15 @@
 //! Never knows: how expiry is carried out.
 //! Invariant: times are absolute once they have been read, so a slow disk never moves them.
 
-use emberlog_engine::UnixMillis;
+use emberlog_engine::{Found, Key, UnixMillis};
 
 use super::parse::{Clock, error, integer, invalid_expire, is};
 use super::table::flag::{FAST, READONLY, WRITE};
-use super::{Command, Context, Group, Keys, Outcome, Stop};
+use super::{Command, Context, Group, Keys, Outcome, Stop, hash};
 use crate::notify;
 use crate::resp::Args;
+use crate::value::Kind;
+use crate::value::hash::{Builder, is_expiring};
 
 const fn entry(
     name: &'static str,
@@ -111,6 +113,29 @@ impl Conditions {
     }
 }
 
+/// When a key expires. The record of a hash may expire earlier, with its last field.
+pub(super) fn expiry_of(found: &Found) -> Option<UnixMillis> {
+    if found.value_type == Kind::Hash.tag() { hash::own(found) } else { found.expires_at }
+}
+
+/// Makes the key of `found` expire at another moment, or never; one that has passed deletes it.
+/// Returns whether it was deleted.
+fn change(
+    cx: &mut Context<'_>,
+    key: &Key<'_>,
+    found: &Found,
+    expires_at: Option<UnixMillis>,
+) -> Result<bool, Stop> {
+    let past = expires_at.is_some_and(|at| at <= cx.now);
+    if past || found.value_type != Kind::Hash.tag() || !is_expiring(&found.value) {
+        return cx.expire(key, expires_at);
+    }
+    let mut builder = Builder::default();
+    hash::view(cx, Some(found))?.fields().for_each(|field| builder.push(field));
+    hash::put(cx, key, builder, expires_at)?;
+    Ok(false)
+}
+
 fn expire(cx: &mut Context<'_>, args: Args<'_>, clock: Clock, name: &str) -> Outcome {
     let conditions = Conditions::parse(args.from(3))?;
     let amount = integer(&args[2])?;
@@ -120,12 +145,13 @@ fn expire(cx: &mut Context<'_>, args: Args<'_>, clock: Clock, name: &str) -> Out
         cx.reply.integer(0);
         return Ok(());
     };
-    if !conditions.allow(found.expires_at, moment) {
+    if !conditions.allow(expiry_of(&found), moment) {
         cx.reply.integer(0);
         return Ok(());
     }
     // A moment before the epoch is as past as the epoch.
-    let deleted = cx.expire(&key, Some(UnixMillis(u64::try_from(moment).unwrap_or(0))))?;
+    let moment = UnixMillis(u64::try_from(moment).unwrap_or(0));
+    let deleted = change(cx, &key, &found, Some(moment))?;
     cx.notify(notify::GENERIC, if deleted { "del" } else { "expire" }, &args[1]);
     cx.reply.integer(1);
     Ok(())
@@ -141,7 +167,7 @@ fn remaining(
     let number = match found {
         None => -2,
         Some(found) => {
-            found.expires_at.map_or(-1, |at| i64::try_from(show(at, cx.now)).unwrap_or(i64::MAX))
+            expiry_of(&found).map_or(-1, |at| i64::try_from(show(at, cx.now)).unwrap_or(i64::MAX))
         }
     };
     cx.reply.integer(number);
@@ -150,9 +176,10 @@ fn remaining(
 
 fn persist(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
-    let expires = cx.find(&key)?.is_some_and(|found| found.expires_at.is_some());
-    if expires {
-        cx.expire(&key, None)?;
+    let found = cx.find(&key)?.filter(|found| expiry_of(found).is_some());
+    let expires = found.is_some();
+    if let Some(found) = found {
+        change(cx, &key, &found, None)?;
         cx.notify(notify::GENERIC, "persist", &args[1]);
     }
     cx.reply.integer(i64::from(expires));

@@ -6,16 +6,16 @@
 
 use std::collections::HashMap;
 
-use emberlog_engine::{Found, Key};
+use emberlog_engine::{Found, Key, UnixMillis};
 
 use super::counter::{sum, sum_of_floats};
-use super::parse::{error, integer};
+use super::parse::{error, float, integer};
 use super::table::flag::{DENYOOM, FAST, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::notify;
 use crate::resp::Args;
 use crate::value::Kind;
-use crate::value::hash::{Builder, Hash};
+use crate::value::hash::{self, Builder, Field, Hash};
 
 const fn entry(
     name: &'static str,
@@ -39,8 +39,30 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 /// The hash in `found`, or the empty one.
-pub(super) fn view(found: Option<&Found>) -> Result<Hash<'_>, Stop> {
-    found.map_or(Ok(Hash::EMPTY), |found| Hash::parse(&found.value).map_err(|_| text::MALFORMED))
+pub(super) fn view<'a>(cx: &Context<'_>, found: Option<&'a Found>) -> Result<Hash<'a>, Stop> {
+    let parse = |found: &'a Found| Hash::parse(&found.value, cx.now).map_err(|_| text::MALFORMED);
+    found.map_or(Ok(Hash::EMPTY), parse)
+}
+
+/// When the key of the hash in `found` expires.
+pub(super) fn own(found: &Found) -> Option<UnixMillis> {
+    hash::own_expiry(&found.value, found.expires_at)
+}
+
+/// Writes what `builder` holds under a key that expires at `own_expiry`; without fields, there is
+/// no hash.
+pub(super) fn put(
+    cx: &mut Context<'_>,
+    key: &Key<'_>,
+    builder: Builder<'_>,
+    own_expiry: Option<UnixMillis>,
+) -> Result<(), Stop> {
+    if builder.is_empty() {
+        return cx.delete(key).map(|_| ());
+    }
+    let (value, expires_at) = builder.finish(own_expiry);
+    cx.room(value.len())?;
+    cx.put(key, Kind::Hash, &value, expires_at)
 }
 
 /// The hash at `key`.
@@ -53,31 +75,48 @@ pub(super) fn find<'a>(
     Ok((key, found))
 }
 
-/// Writes the hash in `found` with `changes` applied. Returns how many fields are new.
+/// Writes the hash `value`, as it is in a record, under a key that expires at `own_expiry`.
+pub(super) fn restore(
+    cx: &mut Context<'_>,
+    key: &Key<'_>,
+    value: &[u8],
+    own_expiry: Option<UnixMillis>,
+) -> Result<(), Stop> {
+    let hash = Hash::parse(value, cx.now).map_err(|_| text::MALFORMED)?;
+    let mut builder = Builder::default();
+    for field in hash.fields() {
+        builder.push(field);
+    }
+    put(cx, key, builder, own_expiry)
+}
+
+/// Writes the hash in `found` with `changes` applied. A field that is set loses its expiry, unless
+/// `keep_expiry`. Returns how many fields are new.
 fn edit(
     cx: &mut Context<'_>,
     key: &Key<'_>,
     found: Option<&Found>,
     changes: &[(&[u8], &[u8])],
+    keep_expiry: bool,
 ) -> Result<usize, Stop> {
-    let hash = view(found)?;
-    let old_len = found.map_or(0, |found| found.value.len());
-    // Per field: two lengths of at most 5 bytes.
-    let added: usize = changes.iter().map(|(field, value)| field.len() + value.len() + 10).sum();
-    cx.room(old_len + added)?;
+    let hash = view(cx, found)?;
     let mut newest = Newest::new(changes);
-    let mut builder = Builder::with_capacity(old_len + added);
-    for (field, value) in hash.pairs() {
-        builder.push(field, newest.take(field).unwrap_or(value));
+    let mut builder = Builder::default();
+    for field in hash.fields() {
+        builder.push(match newest.take(field.name) {
+            None => field,
+            Some(value) if keep_expiry => Field { value, ..field },
+            Some(value) => Field { value, expires_at: None, ..field },
+        });
     }
     let mut new = 0;
-    for (field, _) in changes {
-        if let Some(value) = newest.take(field) {
-            builder.push(field, value);
+    for (name, _) in changes {
+        if let Some(value) = newest.take(name) {
+            builder.push(Field { name, value, expires_at: None });
             new += 1;
         }
     }
-    cx.put(key, Kind::Hash, &builder.finish(), found.and_then(|found| found.expires_at))?;
+    put(cx, key, builder, found.and_then(own))?;
     Ok(new)
 }
 
@@ -126,7 +165,7 @@ fn hset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, found) = find(cx, args)?;
     let changes: Vec<(&[u8], &[u8])> =
         (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
-    let new = edit(cx, &key, found.as_ref(), &changes)?;
+    let new = edit(cx, &key, found.as_ref(), &changes, false)?;
     cx.notify(notify::HASH, "hset", &args[1]);
     if old_form {
         cx.reply.ok();
@@ -138,9 +177,9 @@ fn hset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn hsetnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, found) = find(cx, args)?;
-    let free = view(found.as_ref())?.get(&args[2]).is_none();
+    let free = view(cx, found.as_ref())?.get(&args[2]).is_none();
     if free {
-        edit(cx, &key, found.as_ref(), &[(&args[2], &args[3])])?;
+        edit(cx, &key, found.as_ref(), &[(&args[2], &args[3])], false)?;
         cx.notify(notify::HASH, "hset", &args[1]);
     }
     cx.reply.integer(i64::from(free));
@@ -149,23 +188,16 @@ fn hsetnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn hdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, found) = find(cx, args)?;
-    let hash = view(found.as_ref())?;
+    let hash = view(cx, found.as_ref())?;
     let gone: std::collections::HashSet<&[u8]> = args.iter().skip(2).collect();
-    let len = found.as_ref().map_or(0, |found| found.value.len());
-    let mut builder = Builder::with_capacity(len);
-    for (field, value) in hash.pairs().filter(|(field, _)| !gone.contains(field)) {
-        builder.push(field, value);
+    let mut builder = Builder::default();
+    for field in hash.fields().filter(|field| !gone.contains(field.name)) {
+        builder.push(field);
     }
     let deleted = hash.len() - builder.len();
     if deleted > 0 {
         let emptied = builder.is_empty();
-        if emptied {
-            cx.delete(&key)?;
-        } else {
-            cx.room(len)?;
-            let expires_at = found.as_ref().and_then(|found| found.expires_at);
-            cx.put(&key, Kind::Hash, &builder.finish(), expires_at)?;
-        }
+        put(cx, &key, builder, found.as_ref().and_then(own))?;
         cx.notify(notify::HASH, "hdel", &args[1]);
         if emptied {
             cx.notify(notify::GENERIC, "del", &args[1]);
@@ -178,23 +210,26 @@ fn hdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn hincrby(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let amount = integer(&args[3])?;
     let (key, found) = find(cx, args)?;
-    let old = match view(found.as_ref())?.get(&args[2]) {
+    let old = match view(cx, found.as_ref())?.get(&args[2]) {
         None => 0,
         Some(old) => integer(old).map_err(|_| Stop::error("ERR hash value is not an integer"))?,
     };
     let new = sum(old, amount)?;
     let mut digits = itoa::Buffer::new();
-    edit(cx, &key, found.as_ref(), &[(&args[2], digits.format(new).as_bytes())])?;
+    edit(cx, &key, found.as_ref(), &[(&args[2], digits.format(new).as_bytes())], true)?;
     cx.notify(notify::HASH, "hincrby", &args[1]);
     cx.reply.integer(new);
     Ok(())
 }
 
 fn hincrbyfloat(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if float(&args[3])?.is_infinite() {
+        return Err(Stop::error("ERR value is NaN or Infinity"));
+    }
     let (key, found) = find(cx, args)?;
-    let old = view(found.as_ref())?.get(&args[2]).unwrap_or(b"0");
+    let old = view(cx, found.as_ref())?.get(&args[2]).unwrap_or(b"0");
     let sum = sum_of_floats(old, &args[3], Stop::error("ERR hash value is not a float"))?;
-    edit(cx, &key, found.as_ref(), &[(&args[2], sum.as_bytes())])?;
+    edit(cx, &key, found.as_ref(), &[(&args[2], sum.as_bytes())], true)?;
     cx.notify(notify::HASH, "hincrbyfloat", &args[1]);
     cx.reply.bulk(sum.as_bytes());
     Ok(())

@@ -6,14 +6,14 @@
 
 use emberlog_engine::Found;
 
+use super::collection::{pick, scan_pattern};
 use super::hash::{find, view};
-use super::parse::{integer, is};
+use super::parse::is;
 use super::table::flag::{FAST, READONLY, TIMED};
-use super::{Command, Context, Group, Keys, Outcome, Stop, scan, text};
-use crate::config::ClientClass;
+use super::zset_pop::random_options;
+use super::{Command, Context, Group, Keys, Outcome, Stop, scan};
 use crate::glob;
 use crate::resp::{Args, Proto};
-use crate::value::hash::Hash;
 
 const fn entry(
     name: &'static str,
@@ -62,13 +62,13 @@ fn reply_value(cx: &mut Context<'_>, value: Option<&[u8]>) {
 
 fn hget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let found = found(cx, args)?;
-    reply_value(cx, view(found.as_ref())?.get(&args[2]));
+    reply_value(cx, view(cx, found.as_ref())?.get(&args[2]));
     Ok(())
 }
 
 fn hmget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let found = found(cx, args)?;
-    let hash = view(found.as_ref())?;
+    let hash = view(cx, found.as_ref())?;
     cx.reply.array(args.len() - 2);
     if args.len() > 16 {
         let index: std::collections::HashMap<_, _> = hash.pairs().collect();
@@ -81,7 +81,7 @@ fn hmget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn hgetall(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let found = found(cx, args)?;
-    let hash = view(found.as_ref())?;
+    let hash = view(cx, found.as_ref())?;
     cx.reply.map(hash.len());
     for (field, value) in hash.pairs() {
         cx.reply.bulk(field);
@@ -96,7 +96,7 @@ type Pick = for<'a> fn(Pair<'a>) -> &'a [u8];
 
 fn list(cx: &mut Context<'_>, args: Args<'_>, pick: Pick) -> Outcome {
     let found = found(cx, args)?;
-    let hash = view(found.as_ref())?;
+    let hash = view(cx, found.as_ref())?;
     cx.reply.array(hash.len());
     hash.pairs().for_each(|pair| cx.reply.bulk(pick(pair)));
     Ok(())
@@ -104,40 +104,39 @@ fn list(cx: &mut Context<'_>, args: Args<'_>, pick: Pick) -> Outcome {
 
 fn hlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let found = found(cx, args)?;
-    cx.reply.size(view(found.as_ref())?.len());
+    cx.reply.size(view(cx, found.as_ref())?.len());
     Ok(())
 }
 
 fn hexists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let found = found(cx, args)?;
-    let exists = view(found.as_ref())?.get(&args[2]).is_some();
+    let exists = view(cx, found.as_ref())?.get(&args[2]).is_some();
     cx.reply.integer(i64::from(exists));
     Ok(())
 }
 
 fn hstrlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let found = found(cx, args)?;
-    cx.reply.size(view(found.as_ref())?.get(&args[2]).map_or(0, <[u8]>::len));
+    cx.reply.size(view(cx, found.as_ref())?.get(&args[2]).map_or(0, <[u8]>::len));
     Ok(())
 }
 
-/// A hash is one record and in RAM as a whole, so one call lists all of it, as Redis does for
-/// hashes that it keeps in one piece.
 fn hscan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     scan::cursor(&args[2])?;
-    let mut options = args.from(3);
-    let no_values = args.get(args.len() - 1).is_some_and(|word| is(word, "novalues"));
-    if no_values && !options.len().is_multiple_of(2) {
-        options = options.first(options.len() - 1);
-    }
-    let options = scan::Options::parse(options)?;
-    if options.kind.is_some() {
-        return Err(text::SYNTAX);
-    }
     let found = found(cx, args)?;
-    let pairs: Vec<_> = view(found.as_ref())?
+    let (mut pattern, mut no_values): (&[u8], bool) = (b"*", false);
+    if found.is_some() {
+        let mut options = args.from(3);
+        let last = options.len().checked_sub(1).and_then(|last| options.get(last));
+        no_values = !options.len().is_multiple_of(2) && last.is_some_and(|w| is(w, "novalues"));
+        if no_values {
+            options = options.first(options.len() - 1);
+        }
+        pattern = scan_pattern(options)?;
+    }
+    let pairs: Vec<_> = view(cx, found.as_ref())?
         .pairs()
-        .filter(|(field, _)| glob::matches(options.pattern, field))
+        .filter(|(field, _)| glob::matches(pattern, field))
         .collect();
     cx.reply.array(2);
     cx.reply.bulk(b"0");
@@ -152,23 +151,18 @@ fn hscan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn hrandfield(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let count = args.get(2).map(integer).transpose()?;
-    let with_values = match args.get(3) {
-        None => false,
-        Some(word) if args.len() == 4 && is(word, "withvalues") => true,
-        Some(_) => return Err(text::SYNTAX),
-    };
+    let (count, with_values) = random_options(args, "withvalues")?;
     let found = found(cx, args)?;
-    let hash = view(found.as_ref())?;
+    let pairs: Vec<Pair<'_>> = view(cx, found.as_ref())?.pairs().collect();
     let Some(count) = count else {
-        let at = if hash.is_empty() { 0 } else { cx.state.random.usize(..hash.len()) };
-        reply_value(cx, hash.pairs().nth(at).map(|(field, _)| field));
+        let picked = pick(cx, pairs, -1, 0)?;
+        reply_value(cx, picked.first().map(|(field, _)| *field));
         return Ok(());
     };
-    let picked = pick(cx, &hash, count)?;
+    let longest = pairs.iter().map(|(field, value)| field.len() + value.len()).max().unwrap_or(0);
+    let picked = pick(cx, pairs, count, longest)?;
     let nested = with_values && cx.reply.proto() == Proto::Resp3;
-    let flat = if with_values && !nested { 2 } else { 1 };
-    cx.reply.array(picked.len() * flat);
+    cx.reply.array(picked.len() * if with_values && !nested { 2 } else { 1 });
     for (field, value) in picked {
         if nested {
             cx.reply.array(2);
@@ -179,30 +173,4 @@ fn hrandfield(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// `count` different fields, or, if negative, as many with repetition.
-fn pick<'a>(cx: &mut Context<'_>, hash: &Hash<'a>, count: i64) -> Result<Vec<Pair<'a>>, Stop> {
-    let mut pairs: Vec<_> = hash.pairs().collect();
-    if pairs.is_empty() {
-        return Ok(pairs);
-    }
-    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    if count >= 0 {
-        let wanted = wanted.min(pairs.len());
-        for at in 0..wanted {
-            let other = cx.state.random.usize(at..pairs.len());
-            pairs.swap(at, other);
-        }
-        pairs.truncate(wanted);
-        return Ok(pairs);
-    }
-    // 32 bytes stand for the framing of a pair and for its place in the list.
-    let longest = pairs.iter().map(|(field, value)| field.len() + value.len()).max().unwrap_or(0);
-    let limit = cx.state.config.client_output_buffer_limit.of(ClientClass::Normal).hard_bytes;
-    let limit = if limit == 0 { u64::MAX } else { limit }.min(1 << 30);
-    if wanted.saturating_mul(longest + 32) as u64 > limit {
-        return Err(Stop::error("ERR value is out of range"));
-    }
-    Ok((0..wanted).map(|_| pairs[cx.state.random.usize(..pairs.len())]).collect())
 }

@@ -29,6 +29,8 @@ pub enum Keys {
     },
     /// The first argument is one, the second the number of the others, which follow it.
     TargetAndCounted,
+    /// The first argument is one, and what follows STORE.
+    Sort,
 }
 
 impl Keys {
@@ -48,13 +50,17 @@ impl Keys {
         match self {
             Keys::None => false,
             Keys::Range { first, last, .. } => last < 0 || last.unsigned_abs() > first,
-            Keys::Counted { .. } | Keys::TargetAndCounted => true,
+            Keys::Counted { .. } | Keys::TargetAndCounted | Keys::Sort => true,
         }
     }
 
     /// The keys among `args`.
     pub fn of(self, args: Args<'_>) -> impl Iterator<Item = &[u8]> + use<'_> {
-        let target = (self == Keys::TargetAndCounted).then(|| args.get(1)).flatten();
+        let target = match self {
+            Keys::TargetAndCounted => args.get(1),
+            Keys::Sort => stored_by_sort(args),
+            _ => None,
+        };
         let (first, end, step) = self.positions(args);
         let others = (first..end).step_by(step).filter_map(move |position| args.get(position));
         target.into_iter().chain(others)
@@ -63,6 +69,7 @@ impl Keys {
     fn positions(self, args: Args<'_>) -> (usize, usize, usize) {
         match self {
             Keys::None => (0, 0, 1),
+            Keys::Sort => (1, 2.min(args.len()), 1),
             Keys::Range { first, last, step } => {
                 let end = match usize::try_from(last) {
                     Ok(last) => last + 1,
@@ -87,10 +94,17 @@ impl Keys {
             Keys::Range { first, last, step } => {
                 (number(first), i64::try_from(last).unwrap_or(0), number(step))
             }
-            Keys::TargetAndCounted => (1, 1, 1),
+            Keys::TargetAndCounted | Keys::Sort => (1, 1, 1),
             Keys::None | Keys::Counted { .. } => (0, 0, 0),
         }
     }
+}
+
+/// Where SORT stores its result.
+fn stored_by_sort(args: Args<'_>) -> Option<&[u8]> {
+    let words = args.from(2);
+    let store = (0..words.len()).rev().find(|at| words[*at].eq_ignore_ascii_case(b"store"))?;
+    words.get(store + 1)
 }
 
 impl Command {
@@ -150,6 +164,8 @@ mod tests {
         let storing = Keys::TargetAndCounted;
         assert_eq!(found(storing, "zunionstore t 2 a b WEIGHTS 1 2"), ["t", "a", "b"]);
         assert_eq!(found(storing, "zunionstore t x a"), ["t"]);
+        assert_eq!(found(Keys::Sort, "sort a BY x LIMIT 0 1 store t"), ["t", "a"]);
+        assert_eq!(found(Keys::Sort, "sort a store"), ["a"]);
         for count in ["99", "-1", "9223372036854775807", "x", "0"] {
             let keys = found(counted, &format!("eval s {count} a"));
             assert!(keys.len() <= 1, "{count}");

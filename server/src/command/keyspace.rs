@@ -4,14 +4,14 @@
 //! Never knows: the layout of values.
 //! Invariant: a key lost to corruption can always be deleted.
 
-use emberlog_engine::Key;
+use emberlog_engine::{Found, Key};
 
 use super::parse::is;
 use super::table::flag::{DANGEROUS, FAST, READONLY, TIMED, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::notify;
 use crate::resp::{Args, parse_i64};
-use crate::value::{Kind, hash::Hash};
+use crate::value::Kind;
 
 const fn entry(
     name: &'static str,
@@ -120,10 +120,45 @@ fn kind(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// Longest string that Redis embeds in its key's object, and largest listpack; clients only show
-/// the names.
+/// Longest string that Redis embeds in its key's object, and what it keeps in one piece; clients
+/// only show the names.
 const EMBSTR_MAX: usize = 44;
-const LISTPACK_FIELDS_MAX: usize = 512;
+const LISTPACK_MAX: usize = 128;
+const LISTPACK_HASH_MAX: usize = 512;
+const LISTPACK_ITEM_MAX: usize = 64;
+const LISTPACK_BYTES_MAX: usize = 8 << 10;
+const INTSET_MAX: usize = 512;
+
+/// The encoding that Redis would use.
+fn encoding_of(cx: &Context<'_>, found: &Found) -> Result<&'static str, Stop> {
+    let small = |item: &[u8]| item.len() <= LISTPACK_ITEM_MAX;
+    let either = |is_first, first, second| if is_first { first } else { second };
+    Ok(match Kind::of_tag(found.value_type) {
+        Some(Kind::Hash) => {
+            let hash = super::hash::view(cx, Some(found))?;
+            let fits = hash.pairs().all(|(field, value)| small(field) && small(value));
+            either(fits && hash.len() <= LISTPACK_HASH_MAX, "listpack", "hashtable")
+        }
+        Some(Kind::Set) => {
+            let set = super::set::view(Some(found))?;
+            if set.len() <= INTSET_MAX && set.members().all(|m| parse_i64(m).is_some()) {
+                return Ok("intset");
+            }
+            either(set.len() <= LISTPACK_MAX && set.members().all(small), "listpack", "hashtable")
+        }
+        Some(Kind::ZSet) => {
+            let set = super::zset::view(Some(found))?;
+            let fits = set.entries().all(|(_, member)| small(member));
+            either(set.len() <= LISTPACK_MAX && fits, "listpack", "skiplist")
+        }
+        Some(Kind::List) => {
+            either(found.value.len() <= LISTPACK_BYTES_MAX, "listpack", "quicklist")
+        }
+        _ if parse_i64(&found.value).is_some() => "int",
+        _ if found.value.len() <= EMBSTR_MAX => "embstr",
+        _ => "raw",
+    })
+}
 
 fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[2])?;
@@ -131,15 +166,7 @@ fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         cx.reply.null();
         return Ok(());
     };
-    let name = match Kind::of_tag(found.value_type) {
-        Some(Kind::Hash) => match Hash::parse(&found.value) {
-            Ok(hash) if hash.len() <= LISTPACK_FIELDS_MAX => "listpack",
-            _ => "hashtable",
-        },
-        _ if parse_i64(&found.value).is_some() => "int",
-        _ if found.value.len() <= EMBSTR_MAX => "embstr",
-        _ => "raw",
-    };
+    let name = encoding_of(cx, &found)?;
     cx.reply.bulk(name.as_bytes());
     Ok(())
 }

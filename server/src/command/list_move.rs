@@ -199,11 +199,15 @@ fn pop_many(cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Outcome {
 
 /// The COUNT of LMPOP and ZMPOP.
 pub(super) fn count(options: Args<'_>) -> Result<usize, Stop> {
-    match (options.get(0), options.get(1), options.len()) {
-        (None, _, _) => Ok(1),
-        (Some(word), Some(count), 2) if is(word, "count") => {
+    match (options.get(0), options.get(1)) {
+        (None, _) => Ok(1),
+        (Some(word), Some(count)) if is(word, "count") => {
             let text = Some("ERR count should be greater than 0");
-            Ok(usize::try_from(ranged(count, 1, i64::MAX, text)?).unwrap_or(usize::MAX))
+            let count = ranged(count, 1, i64::MAX, text)?;
+            if options.len() > 2 {
+                return Err(text::SYNTAX);
+            }
+            Ok(usize::try_from(count).unwrap_or(usize::MAX))
         }
         _ => Err(text::SYNTAX),
     }

@@ -7,13 +7,16 @@
 use std::fmt::Write;
 
 use super::lookup::all;
-use super::{Command, Group};
+use super::{Command, Group, Keys};
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 14] = [
     Group::String,
+    Group::Bitmap,
+    Group::HyperLogLog,
     Group::Hash,
     Group::Set,
     Group::SortedSet,
+    Group::Geo,
     Group::List,
     Group::Generic,
     Group::Transactions,
@@ -28,14 +31,16 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Commands\n\n\
          Written by `cargo run -p emberlog-server --example commands` from the command table;\n\
-         a test keeps it so. *Arity* counts the name; negative means at least so many. Commands\n\
-         behave as in Redis 7.2 unless their line says otherwise.\n",
+         a test keeps it so. *Arity* counts the name; negative means at least so many. *Since* is the\n\
+         version of Redis that had it first. *Keys* are positions of arguments; negative ones count\n\
+         from the end. Commands behave as in Redis 7.0 unless their line or\n\
+         [COMPATIBILITY.md](COMPATIBILITY.md) says otherwise.\n",
     );
     for group in GROUPS {
         let title = group.name();
         let _ = write!(
             page,
-            "\n## {title}\n\n| command | arity | flags | what it does |\n|---|--:|---|---|\n"
+            "\n## {title}\n\n| command | arity | since | keys | flags | what it does |\n|---|--:|---|---|---|---|\n"
         );
         for command in all().filter(|command| command.group == group) {
             row(&mut page, command, "");
@@ -52,9 +57,24 @@ fn row(page: &mut String, command: &Command, container: &str) {
     let flags: Vec<&str> = command.flags.names().collect();
     let _ = writeln!(
         page,
-        "| `{name}` | {} | {} | {} |",
+        "| `{name}` | {} | {} | {} | {} | {} |",
         command.arity,
+        command.since,
+        positions(command.keys),
         flags.join(" "),
         command.summary
     );
+}
+
+/// Where the keys are, for people.
+fn positions(keys: Keys) -> String {
+    match keys {
+        Keys::None => String::new(),
+        Keys::Range { first, last, .. } if usize::try_from(last) == Ok(first) => first.to_string(),
+        Keys::Range { first, last, step: 1 } => format!("{first} to {last}"),
+        Keys::Range { first, last, step } => format!("{first} to {last}, every {step}"),
+        Keys::Counted { at } => format!("as many as {at} says, from {}", at + 1),
+        Keys::TargetAndCounted => "1, and as many as 2 says, from 3".to_owned(),
+        Keys::Sort => "1, and what follows STORE".to_owned(),
+    }
 }

@@ -74,12 +74,20 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Reads a cursor.
+/// Reads a cursor, with a sign if it has one, as Redis does: nothing at all is 0.
 pub(super) fn cursor(arg: &[u8]) -> Result<u64, Stop> {
-    let text = std::str::from_utf8(arg).unwrap_or_default();
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let cursor = if digits { text.parse().ok() } else { None };
-    cursor.ok_or(Stop::error("ERR invalid cursor"))
+    let (negative, digits) = match arg {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
+    };
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    let cursor: Option<u64> = match std::str::from_utf8(digits) {
+        Ok("") if arg.is_empty() => Some(0),
+        Ok(digits) if plain => digits.parse().ok(),
+        _ => None,
+    };
+    let cursor = cursor.ok_or(Stop::error("ERR invalid cursor"))?;
+    Ok(if negative { cursor.wrapping_neg() } else { cursor })
 }
 
 /// The keys that were listed, as the running script has changed them: without those that it has

@@ -7,6 +7,7 @@
 use emberlog_engine::{Found, UnixMillis};
 
 use super::parse::{Clock, integer, is};
+use super::string_set::Comparison;
 use super::table::flag::{DENYOOM, FAST, READONLY, TIMED, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::notify;
@@ -28,6 +29,12 @@ pub(super) static COMMANDS: &[Command] = &[
     entry("getex", -2, "6.2.0", "Returns the string value of a key and sets its expiry.", getex)
         .flags(WRITE | FAST),
     entry("getdel", 2, "6.2.0", "Returns the string value of a key and deletes the key.", getdel)
+        .flags(WRITE | FAST),
+    entry("delifeq", 3, "8.4.0", "Deletes a key if it is a given string.", |cx, args| {
+        delete_if(cx, args, Some(Comparison::Equal(args.at(2))))
+    })
+    .flags(WRITE | FAST),
+    entry("delex", -2, "8.4.0", "Deletes a key, with a condition on its string as option.", delex)
         .flags(WRITE | FAST),
     entry("getset", 3, "1.0.0", "Sets a string and returns the value it had.", getset)
         .flags(WRITE | DENYOOM | FAST),
@@ -111,6 +118,34 @@ fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     reply_value(cx, found.as_ref());
     Ok(())
+}
+
+fn delete_if(cx: &mut Context<'_>, args: Args<'_>, wanted: Option<Comparison<'_>>) -> Outcome {
+    let key = cx.key(&args[1])?;
+    let deleted = match wanted {
+        None => cx.exists(&key)?,
+        Some(wanted) => {
+            let found = cx.find(&key)?;
+            found.is_some() && wanted.holds(found.as_ref())?
+        }
+    };
+    if deleted {
+        cx.delete(&key)?;
+        cx.notify(notify::GENERIC, "del", &args[1]);
+    }
+    cx.reply.integer(i64::from(deleted));
+    Ok(())
+}
+
+fn delex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    match (args.get(2), args.get(3), args.len()) {
+        (None, _, _) => delete_if(cx, args, None),
+        (Some(word), Some(value), 4) => {
+            let wanted = Comparison::named(word, value).ok_or(text::SYNTAX)?;
+            delete_if(cx, args, Some(wanted))
+        }
+        _ => Err(text::SYNTAX),
+    }
 }
 
 fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -71,6 +71,40 @@ struct Options<'a> {
     get: bool,
     keep_expiry: bool,
     expiry: Option<(Clock, &'a [u8])>,
+    comparison: Option<Comparison<'a>>,
+}
+
+/// IFEQ and IFNE: what the old value has to be, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Comparison<'a> {
+    Equal(&'a [u8]),
+    Different(&'a [u8]),
+}
+
+impl<'a> Comparison<'a> {
+    /// The comparison that `word` names.
+    pub(super) fn named(word: &[u8], value: &'a [u8]) -> Option<Comparison<'a>> {
+        match word {
+            word if is(word, "ifeq") => Some(Comparison::Equal(value)),
+            word if is(word, "ifne") => Some(Comparison::Different(value)),
+            _ => None,
+        }
+    }
+
+    /// Whether it holds. No value equals nothing and differs from everything.
+    ///
+    /// # Errors
+    /// The old value is not a string.
+    pub(super) fn holds(self, old: Option<&Found>) -> Result<bool, Stop> {
+        if old.is_some_and(|old| old.value_type != Kind::String.tag()) {
+            return Err(text::WRONG_TYPE);
+        }
+        let same = |value: &[u8]| old.is_some_and(|old| old.value.as_ref() == value);
+        Ok(match self {
+            Comparison::Equal(value) => same(value),
+            Comparison::Different(value) => !same(value),
+        })
+    }
 }
 
 impl<'a> Options<'a> {
@@ -86,6 +120,12 @@ impl<'a> Options<'a> {
                 options.get = true;
             } else if is(word, "keepttl") {
                 options.keep_expiry = true;
+            } else if is(word, "ifeq") || is(word, "ifne") {
+                let value = words.next().ok_or(text::SYNTAX)?;
+                if options.comparison.is_some() {
+                    return Err(text::SYNTAX);
+                }
+                options.comparison = Comparison::named(word, value);
             } else {
                 let clock = Clock::named(word).ok_or(text::SYNTAX)?;
                 let amount = words.next().ok_or(text::SYNTAX)?;
@@ -94,7 +134,8 @@ impl<'a> Options<'a> {
                 }
             }
         }
-        let contradiction = options.absent_only && options.present_only
+        let conditions = [options.absent_only, options.present_only, options.comparison.is_some()];
+        let contradiction = conditions.iter().filter(|given| **given).count() > 1
             || options.keep_expiry && options.expiry.is_some();
         if contradiction { Err(text::SYNTAX) } else { Ok(options) }
     }
@@ -108,10 +149,12 @@ fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let key = cx.key(&args[1])?;
     let old = if options.get { cx.find_string(&key)? } else { cx.find_to_replace(&key)? };
-    let refused = options.absent_only && old.is_some() || options.present_only && old.is_none();
+    let compared = options.comparison.map_or(Ok(true), |wanted| wanted.holds(old.as_ref()))?;
+    let refused =
+        !compared || options.absent_only && old.is_some() || options.present_only && old.is_none();
     if !refused {
         if options.keep_expiry {
-            expires_at = old.as_ref().and_then(|old| old.expires_at);
+            expires_at = old.as_ref().and_then(super::expiry::expiry_of);
         }
         store(cx, &key, old.as_ref(), &args[2], expires_at)?;
         cx.notify(notify::STRING, "set", &args[1]);

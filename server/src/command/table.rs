@@ -89,12 +89,18 @@ pub enum Group {
     Generic,
     /// String values.
     String,
+    /// String values as arrays of bits.
+    Bitmap,
+    /// String values that count different elements.
+    HyperLogLog,
     /// Hash values.
     Hash,
     /// Set values.
     Set,
     /// Sorted set values.
     SortedSet,
+    /// Sorted set values whose scores are places.
+    Geo,
     /// List values.
     List,
     /// MULTI and friends.
@@ -115,9 +121,12 @@ impl Group {
         match self {
             Group::Generic => "generic",
             Group::String => "string",
+            Group::Bitmap => "bitmap",
+            Group::HyperLogLog => "hyperloglog",
             Group::Hash => "hash",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
+            Group::Geo => "geo",
             Group::List => "list",
             Group::Transactions => "transactions",
             Group::Connection => "connection",
@@ -132,9 +141,12 @@ impl Group {
         match self {
             Group::Generic => Some("@keyspace"),
             Group::String => Some("@string"),
+            Group::Bitmap => Some("@bitmap"),
+            Group::HyperLogLog => Some("@hyperloglog"),
             Group::Hash => Some("@hash"),
             Group::Set => Some("@set"),
             Group::SortedSet => Some("@sortedset"),
+            Group::Geo => Some("@geo"),
             Group::List => Some("@list"),
             Group::Transactions => Some("@transaction"),
             Group::Connection => Some("@connection"),

@@ -5,6 +5,8 @@
 //! Invariant: EXEC begins only when every key of every queued command is resident and there is room
 //! for all of their writes, so it never stops midway; its writes survive a crash together.
 
+use std::collections::HashMap;
+
 use emberlog_engine::{Found, Room};
 
 use super::context::RECORD_OVERHEAD;
@@ -216,16 +218,29 @@ struct Needs {
 fn survey(cx: &mut Context<'_>, queue: &[Queued]) -> Result<Needs, Stop> {
     let mut needs = Needs::default();
     let mut cold = false;
+    // What earlier commands of the queue may have added to a key that is written whole each time.
+    let mut grown: HashMap<(u16, &[u8]), usize> = HashMap::new();
     for queued in queue {
         let flags = queued.command.flags;
         let args = queued.args.view();
         select_in_queue(cx, queued);
+        if queued.command.name.starts_with("sort") {
+            match super::sort::survey(cx, args) {
+                Err(Stop::Cold) => cold = true,
+                other => other?,
+            }
+        }
         for (db, name) in queued.command.keys_in(cx.session.db, args) {
             // A key that is too long is that command's own error.
             let Ok(key) = cx.key_in(db, name) else { continue };
             match cx.find_to_replace(&key) {
                 Ok(found) if flags.has(WRITE) => {
-                    needs.bytes += found.map_or(0, |found| found.value.len()) + RECORD_OVERHEAD;
+                    let earlier = grown.entry((db, name)).or_default();
+                    let old = found.map_or(0, |found| found.value.len());
+                    needs.bytes += old + *earlier + RECORD_OVERHEAD;
+                    if matches!(queued.command.group, Group::List | Group::Set | Group::SortedSet) {
+                        *earlier += args.bytes();
+                    }
                 }
                 Ok(_) => {}
                 Err(Stop::Cold) => cold = true,

@@ -168,7 +168,7 @@ impl<'a> Members<'a> {
 }
 
 /// ZADD and ZINCRBY.
-fn zadd(cx: &mut Context<'_>, args: Args<'_>, add: bool) -> Outcome {
+pub(super) fn zadd(cx: &mut Context<'_>, args: Args<'_>, add: bool) -> Outcome {
     let mut options = Options { add, ..Options::default() };
     let words = options.parse(args.from(2));
     let pairs = args.from(2 + words);

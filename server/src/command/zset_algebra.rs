@@ -2,7 +2,8 @@
 //!
 //! Owns: weights, aggregation. A set counts as a sorted set whose scores are all 1.
 //! Never knows: the layouts.
-//! Invariant: a score is never NaN: what would be one is 0, as in Redis.
+//! Invariant: a score is never NaN: what would be one is 0, as in Redis. As there, the types of all
+//! keys are checked before the options.
 
 use std::collections::{HashMap, HashSet};
 
@@ -97,25 +98,23 @@ fn number(score: f64) -> f64 {
     if score.is_nan() { 0.0 } else { score }
 }
 
-/// The sources of an operation, and its options.
-struct Query<'a> {
-    keys: Args<'a>,
+/// Options of an operation.
+struct Query {
     weights: Vec<f64>,
     aggregate: Aggregate,
     with_scores: bool,
 }
 
-impl<'a> Query<'a> {
-    /// Reads `numkeys key [key ...] [options]` from argument `at` of the command `name` on.
+impl Query {
+    /// Reads the options behind `keys` of the command `name`.
     fn parse(
-        args: Args<'a>,
-        at: usize,
+        keys: Args<'_>,
+        options: Args<'_>,
         name: &str,
         operation: Operation,
-    ) -> Result<Query<'a>, Stop> {
-        let (keys, options) = keys(args, at, name)?;
+    ) -> Result<Query, Stop> {
         let weights = vec![1.0; keys.len()];
-        let mut query = Query { keys, weights, aggregate: Aggregate::Sum, with_scores: false };
+        let mut query = Query { weights, aggregate: Aggregate::Sum, with_scores: false };
         let mut at = 0;
         while let Some(word) = options.get(at) {
             let left = options.len() - at - 1;
@@ -238,16 +237,18 @@ fn combine<'a>(
 }
 
 fn show(cx: &mut Context<'_>, args: Args<'_>, operation: Operation, name: &str) -> Outcome {
-    let query = Query::parse(args, 1, name, operation)?;
-    let found = find_all(cx, query.keys)?;
+    let (keys, options) = keys(args, 1, name)?;
+    let found = find_all(cx, keys)?;
+    let query = Query::parse(keys, options, name, operation)?;
     let result = combine(sources(&found, query.weights)?, operation, query.aggregate);
     reply_entries(cx, &result, query.with_scores);
     Ok(())
 }
 
 fn store(cx: &mut Context<'_>, args: Args<'_>, operation: Operation, name: &str) -> Outcome {
-    let query = Query::parse(args, 2, name, operation)?;
-    let found = find_all(cx, query.keys)?;
+    let (keys, options) = keys(args, 2, name)?;
+    let found = find_all(cx, keys)?;
+    let query = Query::parse(keys, options, name, operation)?;
     let result = combine(sources(&found, query.weights)?, operation, query.aggregate);
     let key = cx.key(&args[1])?;
     replace(cx, &key, Kind::ZSet, encoded(&result).as_deref(), name)?;
@@ -257,8 +258,8 @@ fn store(cx: &mut Context<'_>, args: Args<'_>, operation: Operation, name: &str)
 
 fn zintercard(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (keys, options) = keys(args, 1, "zintercard")?;
-    let limit = limit(options)?;
     let found = find_all(cx, keys)?;
+    let limit = limit(options)?;
     let sources = sources(&found, vec![1.0; keys.len()])?;
     let common = combine(sources, Operation::Intersection, Aggregate::Sum);
     cx.reply.size(common.len().min(limit));

@@ -124,6 +124,30 @@ impl<'a> Bounds<'a> {
     }
 }
 
+/// The entries of a range by member that `limit` leaves, in the order asked for. As in Redis, those
+/// that the offset passes over are not compared.
+pub(super) fn walk_lex<'b>(
+    entries: &[Entry<'b>],
+    (min, max): (Lex<'_>, Lex<'_>),
+    reverse: bool,
+    limit: Limit,
+) -> Vec<Entry<'b>> {
+    let range = lex_range(entries, min, max, reverse);
+    let Ok(offset) = usize::try_from(limit.offset) else { return Vec::new() };
+    let count = usize::try_from(limit.count).unwrap_or(usize::MAX);
+    if range.is_empty() {
+        return Vec::new();
+    }
+    let (before, after) = (entries[..range.end].iter(), entries[range.start..].iter());
+    if reverse {
+        let walked = before.rev().skip(offset).take_while(|(_, member)| min.allows_from(member));
+        walked.take(count).copied().collect()
+    } else {
+        let walked = after.skip(offset).take_while(|(_, member)| max.allows_to(member));
+        walked.take(count).copied().collect()
+    }
+}
+
 /// As Redis walks it, so that it is the same also for sets with different scores.
 fn lex_range(
     entries: &[Entry<'_>],

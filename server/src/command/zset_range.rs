@@ -8,7 +8,7 @@ use super::collection::{replace, shrink};
 use super::parse::is;
 use super::table::flag::{DENYOOM, FAST, READONLY, TIMED, WRITE};
 use super::zset::{encoded, find, read, view};
-use super::zset_bounds::{Bounds, By, Limit};
+use super::zset_bounds::{Bounds, By, Limit, walk_lex};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::resp::{Args, Proto};
 use crate::value::Kind;
@@ -125,6 +125,9 @@ impl<'a> Query<'a> {
 
     /// The selected entries in the order asked for.
     fn select<'b>(&self, entries: &[Entry<'b>]) -> Vec<Entry<'b>> {
+        if let Bounds::Lex(min, max) = self.bounds {
+            return walk_lex(entries, (min, max), self.reverse, self.limit);
+        }
         let mut selected = entries[self.bounds.within(entries, self.reverse)].to_vec();
         if self.reverse {
             selected.reverse();

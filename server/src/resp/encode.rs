@@ -199,13 +199,17 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// A double that is already written; a string in RESP2.
+    pub fn number_text(&mut self, text: &str) {
+        match self.proto {
+            Proto::Resp2 => self.bulk(text.as_bytes()),
+            Proto::Resp3 => self.line(b',', text),
+        }
+    }
+
     /// A double; a string in RESP2.
     pub fn double(&mut self, value: f64) {
-        let text = format_score(value);
-        if self.proto == Proto::Resp2 {
-            return self.bulk(text.as_bytes());
-        }
-        self.line(b',', &text);
+        self.number_text(&format_score(value));
     }
 }
 

@@ -44,9 +44,9 @@ pub fn parse_double(text: &[u8]) -> Option<f64> {
 }
 
 /// Parses a bound of a range of scores, for which Redis asks `strtod` itself: blanks before it are
-/// passed over, nothing at all is 0, what is too large is infinite.
+/// passed over, a zero byte is the end, nothing at all is 0, what is too large is infinite.
 pub fn parse_strtod(text: &[u8]) -> Option<f64> {
-    let text = text.trim_ascii_start();
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii_start();
     if text.is_empty() {
         return Some(0.0);
     }
@@ -123,6 +123,7 @@ mod tests {
         }
         assert_eq!(parse_strtod(b" 1"), Some(1.0));
         assert_eq!(parse_strtod(b""), Some(0.0));
+        assert_eq!(parse_strtod(b"2\0x"), Some(2.0));
         assert_eq!(parse_strtod(b"1e400"), Some(f64::INFINITY));
         assert_eq!(parse_strtod(b"nan"), None);
     }

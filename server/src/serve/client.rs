@@ -206,6 +206,8 @@ pub struct Session {
     pub waited: bool,
     /// Whether CLIENT UNBLOCK has ended its wait with an error.
     pub unblocked: bool,
+    /// Keys, with their databases, that its current command needs beyond those it names.
+    pub also_load: Vec<(u16, Box<[u8]>)>,
     /// Whether the device failed to read a value for its current command.
     pub load_failed: bool,
     /// Whether its connection is to be closed.
@@ -242,6 +244,7 @@ impl Session {
             script: Progress::default(),
             waited: false,
             unblocked: false,
+            also_load: Vec::new(),
             load_failed: false,
             closing: Closing::No,
             last_lsn: Lsn::NONE,

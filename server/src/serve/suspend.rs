@@ -73,6 +73,9 @@ impl Server {
                 cold.push((db, name));
             }
         }
+        cold.append(&mut client.session.also_load);
+        cold.sort_unstable();
+        cold.dedup();
         let ticket = ticket(client.session.key);
         let rest = cold.split_off(cold.len().min(LOADS_MAX));
         for (db, name) in &cold {

@@ -6,6 +6,7 @@
 mod admin;
 mod atomicity;
 mod blocking;
+mod breadth;
 mod commands;
 mod expired;
 mod failures;

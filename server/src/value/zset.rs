@@ -106,7 +106,8 @@ pub fn encode(entries: &[Entry<'_>]) -> Vec<u8> {
     let room = entries.iter().map(|(_, member)| member.len() + per_entry).sum();
     let mut out = wire::begin(VERSION, room);
     for (score, member) in entries {
-        out.extend_from_slice(&score.to_le_bytes());
+        // Minus zero is stored as zero: they are the same score.
+        out.extend_from_slice(&(score + 0.0).to_le_bytes());
         wire::put_item(member, &mut out);
     }
     wire::set_count(&mut out, entries.len());

@@ -193,7 +193,10 @@ fn hashes() {
             ("HRANDFIELD r 3", "*1 $1 f"),
             ("HRANDFIELD r -2", "*2 $1 f $1 f"),
             ("HRANDFIELD r 1 WITHVALUES", "*2 $1 f $1 v"),
-            ("HRANDFIELD r -9223372036854775808", "-ERR value is out of range"),
+            (
+                "HRANDFIELD r -9223372036854775808",
+                "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+            ),
         ],
     );
 }
