@@ -6,6 +6,7 @@
 
 pub mod attack;
 pub mod capacity;
+pub mod differential;
 pub mod killloop;
 pub mod process;
 pub mod resp;
