@@ -40,6 +40,7 @@ mod list;
 mod list_move;
 mod list_read;
 mod lookup;
+mod monitor;
 mod overlay;
 mod parse;
 mod pubsub;

@@ -84,6 +84,8 @@ pub(crate) struct Overlay {
     /// Keys that count as written although nothing is left to write.
     touched: Vec<(u16, Box<[u8]>)>,
     messages: Vec<Message>,
+    /// Lines for MONITOR.
+    lines: Vec<String>,
     bytes: usize,
     /// Whether a command that may make the store larger has written.
     pub(super) grows: bool,
@@ -155,6 +157,11 @@ impl Overlay {
         self.messages.push(Message { channel: channel.to_vec(), payload: payload.to_vec() });
     }
 
+    /// Remembers a line for MONITOR.
+    pub(super) fn show(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
     /// Counts a key as written although it is what it was.
     pub(super) fn touch(&mut self, db: u16, key: &[u8]) {
         self.touched.push((db, key.into()));
@@ -201,6 +208,9 @@ impl Context<'_> {
         for (db, key) in &overlay.touched {
             let key = self.key_in(*db, key)?;
             self.unchanged(&key);
+        }
+        for line in &overlay.lines {
+            self.tell_monitors(line);
         }
         for message in &overlay.messages {
             self.publish(&message.channel, &message.payload);

@@ -137,6 +137,9 @@ fn run(cx: &mut Context<'_>, args: Args<'_>, script: (&Script, &Sha), read_only:
     if before.is_none() {
         cx.hold_writes();
     }
+    if let Ok(resolved) = resolve(args) {
+        cx.show(resolved.command, args, false);
+    }
     let outcome = run_held(cx, script, strings, read_only);
     let keeps = match &outcome {
         Ok(()) | Err(End::Failed(_)) => true,
@@ -255,6 +258,7 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, read_only: bool) -> Outcome {
         cx.slot = slot(cx, args);
     }
     cx.state.stats.by_command[resolved.id].calls += 1;
+    cx.show(command, args, true);
     let outcome = (command.handler)(cx, args);
     if matches!(outcome, Err(Stop::Error(_))) {
         cx.state.stats.by_command[resolved.id].failed += 1;

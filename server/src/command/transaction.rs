@@ -175,7 +175,12 @@ fn run_one(cx: &mut Context<'_>, queued: &Queued) -> Outcome {
     stats.by_command[queued.id].calls += 1;
     cx.session.last_command = queued.command.name;
     let error = match (queued.command.handler)(cx, queued.args.view()) {
-        Ok(()) => return Ok(()),
+        Ok(()) => {
+            if !queued.command.flags.has(SCRIPT) {
+                cx.show(queued.command, queued.args.view(), false);
+            }
+            return Ok(());
+        }
         Err(Stop::Error(text)) => text,
         Err(stop @ (Stop::Cold | Stop::Room | Stop::Gather(_))) if cx.overlay.is_some() => {
             return Err(stop);

@@ -6,8 +6,6 @@
 //! Invariant: a command that stops has added nothing to the output; it is consumed from the input
 //! only when it has answered.
 
-use std::fmt::Write;
-
 use emberlog_engine::{Lsn, Room};
 
 use super::client::{Client, Closing, Progress, Queued, ReplyMode, Session};
@@ -259,8 +257,9 @@ fn call(cx: &mut Context<'_>, resolved: Resolved, args: Args<'_>) -> Result<(), 
         counters.histogram.add(usec);
         remember_if_slow(cx, args, usec);
     }
-    if !cx.state.monitors.is_empty() && !command.flags.has(flag::SKIP_MONITOR | flag::NO_AUTH) {
-        tell_monitors(cx, args);
+    // A script is shown when it begins, so that its commands follow it.
+    if !command.flags.has(flag::SCRIPT) {
+        cx.show(command, args, false);
     }
     outcome
 }
@@ -288,28 +287,5 @@ fn remember_if_slow(cx: &mut Context<'_>, args: Args<'_>, usec: u64) {
         let State { slowlog, config, .. } = &mut *cx.state;
         let client = (cx.session.peer.addr.as_str(), cx.session.name.as_slice());
         slowlog.add(args, usec, cx.now, client, config.slowlog_max_len);
-    }
-}
-
-/// Longest argument that MONITOR shows in full.
-const MONITOR_ARG_MAX: usize = 1024;
-
-fn tell_monitors(cx: &mut Context<'_>, args: Args<'_>) {
-    let seconds = cx.now.0 / 1000;
-    let micros = cx.now.0 % 1000 * 1000;
-    let (db, addr) = (cx.session.db, cx.session.peer.addr.as_str());
-    let mut line = format!("+{seconds}.{micros:06} [{db} {addr}]");
-    for arg in args.iter() {
-        let shown = &arg[..arg.len().min(MONITOR_ARG_MAX)];
-        let shown = shown.escape_ascii().to_string().replace("\\'", "'");
-        let _ = write!(line, " \"{shown}\"");
-    }
-    line.push_str("\r\n");
-    for monitor in cx.state.monitors.clone() {
-        if monitor == cx.session.key {
-            cx.state.own_messages.extend_from_slice(line.as_bytes());
-        } else {
-            cx.clients.deliver(monitor, line.as_bytes(), Lsn::NONE, Lsn::NONE);
-        }
     }
 }

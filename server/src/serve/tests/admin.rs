@@ -111,3 +111,29 @@ fn slow_commands_are_remembered_as_asked() {
     );
     assert!(h.ask(c, "SLOWLOG GET 1").contains("$4 KEYS $1 *"));
 }
+
+#[test]
+fn monitor_shows_what_transactions_and_scripts_do() {
+    let mut h = Harness::new();
+    let (a, b) = (h.connect(), h.connect());
+    h.ask(a, "SET cold x");
+    let mut h = h.reopened();
+    h.ask(b, "MONITOR");
+    h.script(a, &[("MULTI", "+OK"), ("SET k v", "+QUEUED"), ("EXEC", "*1 +OK")]);
+    h.ask(a, "EVAL \"redis.call('set','k','w') return redis.call('get','cold')\" 0");
+    h.ask(a, "CONFIG GET port");
+    let shown = String::from_utf8(h.settle(b)).unwrap();
+    let lines: Vec<&str> =
+        shown.lines().filter_map(|line| line.split_once("[0 ")).map(|(_, l)| l).collect();
+    assert_eq!(
+        lines,
+        [
+            "127.0.0.1:1] \"MULTI\"",
+            "127.0.0.1:1] \"SET\" \"k\" \"v\"",
+            "127.0.0.1:1] \"EXEC\"",
+            "127.0.0.1:1] \"EVAL\" \"redis.call('set','k','w') return redis.call('get','cold')\" \"0\"",
+            "lua] \"set\" \"k\" \"w\"",
+            "lua] \"get\" \"cold\"",
+        ]
+    );
+}
