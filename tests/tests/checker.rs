@@ -20,6 +20,7 @@ fn run_against(lie: &str, kills: u32) -> Result<Report> {
         scale: 1,
         load_ms: 400,
         variety: false,
+        scripts: false,
     };
     let report = killloop::run(&options)?;
     println!(

@@ -18,6 +18,7 @@ fn nothing_acknowledged_is_lost_in_a_few_kills() -> Result<()> {
         scale: 1,
         load_ms: 500,
         variety: true,
+        scripts: true,
     };
     println!("seed {seed}, replay: killloop --seed {seed} --kills 8 --load-ms 500");
     let report = killloop::run(&options)?;
@@ -46,6 +47,7 @@ fn acknowledging_from_memory_is_caught() -> Result<()> {
         scale: 1,
         load_ms: 500,
         variety: false,
+        scripts: false,
     };
     let report = killloop::run(&options)?;
     println!("{report}");

@@ -115,6 +115,8 @@ pub struct Engine {
     sandbox: sandbox::Sandbox,
     settings: Rc<json::Settings>,
     random: Rc<number::Random>,
+    /// What the running script chose with `redis.setresp`.
+    proto: Rc<Cell<Proto>>,
     scripts: HashMap<Sha, Script>,
     serial: u64,
     memory_limit: Cell<usize>,
@@ -132,13 +134,22 @@ impl Engine {
     ) -> Result<Engine, String> {
         let lua = sandbox::interpreter().map_err(|error| error.to_string())?;
         let watch = Rc::new(Watch::new(clock_us));
-        let (settings, random) = (Rc::default(), Rc::default());
-        let sandbox = sandbox::Sandbox::new(&lua, &settings, &random, knows)
+        let (settings, random, proto) = (Rc::default(), Rc::default(), Rc::default());
+        let sandbox = sandbox::Sandbox::new(&lua, &settings, &random, &proto, knows)
             .map_err(|error| error.to_string())?;
         watch.arm(&lua).map_err(|error| error.to_string())?;
         let (scripts, memory_limit) = (HashMap::new(), Cell::new(0));
-        let engine =
-            Engine { lua, watch, sandbox, settings, random, scripts, serial: 0, memory_limit };
+        let engine = Engine {
+            lua,
+            watch,
+            sandbox,
+            settings,
+            random,
+            proto,
+            scripts,
+            serial: 0,
+            memory_limit,
+        };
         engine.set_memory_limit(limits.memory_bytes);
         Ok(engine)
     }
@@ -226,21 +237,20 @@ impl Engine {
         self.settings.reset();
         self.random.seed(seed);
         self.watch.start(time_us);
-        let call = redis::Call::new(&self.watch, host);
+        self.proto.set(Proto::Resp2);
+        let call = redis::Call::new(&self.watch, &self.proto, host);
         let outcome = self.lua.scope(|scope| {
             let raising = |lua: &Lua, args: MultiValue| call.run(lua, &args, true);
             let returning = |lua: &Lua, args: MultiValue| call.run(lua, &args, false);
-            let setresp = |lua: &Lua, args: MultiValue| call.setresp(lua, &args);
             let redis = &self.sandbox.redis;
             redis.raw_set("call", scope.create_function(raising)?)?;
             redis.raw_set("pcall", scope.create_function(returning)?)?;
-            redis.raw_set("setresp", scope.create_function(setresp)?)?;
             let globals = &self.sandbox.globals;
             globals.raw_set("KEYS", self.strings(keys)?)?;
             globals.raw_set("ARGV", self.strings(argv)?)?;
             self.sandbox.protected_call(&script.function)
         });
-        let proto = call.proto();
+        let proto = self.proto.get();
         self.watch.finish(&self.lua);
         self.sandbox.clean();
         self.tidy();

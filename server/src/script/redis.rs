@@ -57,18 +57,17 @@ pub(super) fn raise<R>(text: impl Into<String>) -> mlua::Result<R> {
 pub(super) struct Call<'h> {
     watch: &'h Rc<Watch>,
     host: RefCell<&'h mut dyn Host>,
-    proto: Cell<Proto>,
+    proto: &'h Cell<Proto>,
     scratch: SharedScratch,
 }
 
 impl<'h> Call<'h> {
-    pub(super) fn new(watch: &'h Rc<Watch>, host: &'h mut dyn Host) -> Call<'h> {
-        let proto = Cell::new(Proto::Resp2);
+    pub(super) fn new(
+        watch: &'h Rc<Watch>,
+        proto: &'h Cell<Proto>,
+        host: &'h mut dyn Host,
+    ) -> Call<'h> {
         Call { watch, host: RefCell::new(host), proto, scratch: SharedScratch::default() }
-    }
-
-    pub(super) fn proto(&self) -> Proto {
-        self.proto.get()
     }
 
     pub(super) fn run(&self, lua: &Lua, values: &MultiValue, raising: bool) -> mlua::Result<Value> {
@@ -95,19 +94,19 @@ impl<'h> Call<'h> {
         }
         convert::read(lua, &scratch.reply)
     }
+}
 
-    pub(super) fn setresp(&self, _lua: &Lua, values: &MultiValue) -> mlua::Result<()> {
-        if values.len() != 1 {
-            return raise("ERR redis.setresp() requires one argument.");
-        }
-        let proto = match values.front() {
-            Some(Value::Integer(2)) => Proto::Resp2,
-            Some(Value::Integer(3)) => Proto::Resp3,
-            _ => return raise("ERR RESP version must be 2 or 3."),
-        };
-        self.proto.set(proto);
-        Ok(())
+/// `redis.setresp`.
+pub(super) fn setresp(proto: &Cell<Proto>, values: &MultiValue) -> mlua::Result<()> {
+    if values.len() != 1 {
+        return raise("ERR redis.setresp() requires one argument.");
     }
+    proto.set(match values.front() {
+        Some(Value::Integer(2)) => Proto::Resp2,
+        Some(Value::Integer(3)) => Proto::Resp3,
+        _ => return raise("ERR RESP version must be 2 or 3."),
+    });
+    Ok(())
 }
 
 /// Collects the arguments of a command.

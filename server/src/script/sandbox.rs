@@ -5,16 +5,16 @@
 //! Invariant: no file, process, clock or bytecode is in reach of a script, and what a script can
 //! reach is the same for the next one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
 
 use super::number::{Random, truncate};
-use super::redis::{Complaint, Raised, command_of, raise};
+use super::redis::{Complaint, Raised, command_of, raise, setresp};
 use super::{bit, json, msgpack, structs};
-use crate::resp::Args;
+use crate::resp::{Args, Proto};
 use crate::{REDIS_VERSION, REDIS_VERSION_NUM};
 
 /// The environment of scripts.
@@ -44,10 +44,11 @@ impl Sandbox {
         lua: &Lua,
         settings: &Rc<json::Settings>,
         random: &Rc<Random>,
+        proto: &Rc<Cell<Proto>>,
         knows: fn(Args<'_>) -> bool,
     ) -> mlua::Result<Sandbox> {
         let host = lua.create_table()?;
-        host.raw_set("redis", library(lua, knows)?)?;
+        host.raw_set("redis", library(lua, proto, knows)?)?;
         host.raw_set("cjson", json::library(lua, settings)?)?;
         host.raw_set("cmsgpack", msgpack::library(lua)?)?;
         host.raw_set("bit", bit::library(lua)?)?;
@@ -94,9 +95,6 @@ impl Sandbox {
         for table in self.guarded.iter().filter(|table| !table.is_empty()) {
             // Fails only for tables that Lua itself holds read-only, which 5.1 has none of.
             let _ = table.clear();
-        }
-        for name in ["KEYS", "ARGV"] {
-            let _ = self.globals.raw_set(name, Value::Nil);
         }
     }
 }
@@ -237,7 +235,7 @@ fn numbers(lua: &Lua, host: &Table, random: &Rc<Random>) -> mlua::Result<()> {
 }
 
 /// What of `redis` does not need the running command.
-fn library(lua: &Lua, knows: fn(Args<'_>) -> bool) -> mlua::Result<Table> {
+fn library(lua: &Lua, proto: &Rc<Cell<Proto>>, knows: fn(Args<'_>) -> bool) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
     for (name, number) in [
         ("LOG_DEBUG", 0),
@@ -259,6 +257,8 @@ fn library(lua: &Lua, knows: fn(Args<'_>) -> bool) -> mlua::Result<Table> {
     function("status_reply", lua.create_function(|lua, args| single(lua, "ok", &args, None)))?;
     function("sha1hex", lua.create_function(|lua, args: MultiValue| sha1hex(lua, &args)))?;
     function("log", lua.create_function(|lua, args: MultiValue| log(lua, &args)))?;
+    let proto = Rc::clone(proto);
+    function("setresp", lua.create_function(move |_, args: MultiValue| setresp(&proto, &args)))?;
     // All writes of a script are one group in the log, whatever it asks for.
     function("replicate_commands", lua.create_function(|_, ()| Ok(true)))?;
     function("set_repl", lua.create_function(|_, _: MultiValue| Ok(())))?;

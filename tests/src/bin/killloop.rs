@@ -72,6 +72,7 @@ fn main() -> Result<ExitCode> {
         scale: args.scale,
         load_ms: args.load_ms,
         variety: true,
+        scripts: true,
     };
     let report = killloop::run(&options)?;
     println!("{report}");

@@ -43,6 +43,8 @@ pub struct Options {
     /// Whether one end in sixteen and the last are a SIGTERM, and one kill in six is followed by a kill during
     /// recovery.
     pub variety: bool,
+    /// Whether half of the groups are one script each instead of MULTI and EXEC.
+    pub scripts: bool,
 }
 
 /// What the threads of one cycle share.
@@ -51,6 +53,8 @@ pub struct Shared {
     pub writers: Vec<Mutex<Writer>>,
     /// Set just before the server is brought down: from here on a broken connection is no sin.
     pub stop: AtomicBool,
+    /// See [`Options::scripts`].
+    pub scripts: bool,
     violations: Mutex<Vec<Violation>>,
 }
 
@@ -82,8 +86,12 @@ pub fn run(options: &Options) -> Result<Report> {
     let writers = (0..options.connections)
         .map(|id| Mutex::new(Writer::new(plan::keys(id, options.scale))))
         .collect();
-    let shared =
-        Shared { writers, stop: AtomicBool::new(false), violations: Mutex::new(Vec::new()) };
+    let shared = Shared {
+        writers,
+        stop: AtomicBool::new(false),
+        scripts: options.scripts,
+        violations: Mutex::new(Vec::new()),
+    };
     let mut rng = Rng::with_seed(options.seed);
     let mut report = Report::default();
     let mut server = Server::start(&options.command, &options.folder)?;

@@ -51,6 +51,31 @@ impl Write {
     }
 }
 
+/// Runs the commands in its arguments, each with the number of its words before it, and returns their replies. None of
+/// the keys is declared, so a server that keeps values on disk comes upon them in the middle.
+const SCRIPT: &str = "local replies, at = {}, 1
+while ARGV[at] do
+    local count = tonumber(ARGV[at])
+    replies[#replies + 1] = redis.call(unpack(ARGV, at + 1, at + count))
+    at = at + 1 + count
+end
+return replies";
+
+impl Write {
+    /// The same as one script, if it is a group.
+    #[must_use]
+    pub fn as_script(self) -> Write {
+        let [_, changes @ .., _] = &self.commands[..] else { return self };
+        let Some(expect @ Expect::Exec(_)) = self.expects.last() else { return self };
+        let mut command = words(&["EVAL", SCRIPT, "0"]);
+        for change in changes {
+            command.push(change.len().to_string().into_bytes());
+            command.extend(change.iter().cloned());
+        }
+        Write { commands: vec![command], expects: vec![expect.clone()], ..self }
+    }
+}
+
 /// A single change and its reply.
 struct Change {
     command: Vec<Vec<u8>>,

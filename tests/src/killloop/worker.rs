@@ -101,7 +101,10 @@ fn round(
             break;
         }
         if rng.u32(..100) < write_share {
-            let write = plan::write(&mut lock(&shared.writers[id]), rng, sent);
+            let mut write = plan::write(&mut lock(&shared.writers[id]), rng, sent);
+            if shared.scripts && rng.bool() {
+                write = write.as_script();
+            }
             for command in &write.commands {
                 queue(client, command);
             }
