@@ -198,20 +198,54 @@ fn docs_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
     }
 }
 
-fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let pattern = match (args.get(2), args.get(3), args.get(4)) {
-        (None, _, _) => &b"*"[..],
-        (Some(filter), Some(by), Some(pattern))
-            if args.len() == 5 && is(filter, "filterby") && is(by, "pattern") =>
-        {
-            pattern
+/// Which commands COMMAND LIST names.
+enum Filter<'a> {
+    Pattern(&'a [u8]),
+    Category(&'a [u8]),
+    /// Those of a module, which there are none of.
+    Module,
+}
+
+impl<'a> Filter<'a> {
+    fn parse(args: Args<'a>) -> Result<Filter<'a>, Stop> {
+        match (args.get(2), args.get(3), args.get(4)) {
+            (None, _, _) => Ok(Filter::Pattern(b"*")),
+            (Some(filter), Some(by), Some(what)) if args.len() == 5 && is(filter, "filterby") => {
+                match by {
+                    by if is(by, "pattern") => Ok(Filter::Pattern(what)),
+                    by if is(by, "aclcat") => Ok(Filter::Category(what)),
+                    by if is(by, "module") => Ok(Filter::Module),
+                    _ => Err(text::SYNTAX),
+                }
+            }
+            _ => Err(text::SYNTAX),
         }
-        _ => return Err(text::SYNTAX),
-    };
-    let wanted = |command: &&Command| glob::matches(pattern, command.name.as_bytes());
-    cx.reply.array(all().filter(|command| wanted(command)).count());
-    for command in all().filter(|command| wanted(command)) {
-        cx.reply.bulk(command.name.as_bytes());
+    }
+
+    fn takes(&self, command: &Command, name: &str) -> bool {
+        match self {
+            Filter::Pattern(pattern) => glob::matches(pattern, name.as_bytes()),
+            Filter::Category(wanted) => command
+                .categories()
+                .any(|category| category.strip_prefix('@').is_some_and(|c| is(wanted, c))),
+            Filter::Module => false,
+        }
+    }
+}
+
+fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let filter = Filter::parse(args)?;
+    let mut names: Vec<String> = Vec::new();
+    for command in all() {
+        names.extend(filter.takes(command, command.name).then(|| command.name.to_owned()));
+        for sub in command.subcommands {
+            let name = full_name(sub, Some(command.name));
+            names.extend(filter.takes(sub, &name).then_some(name));
+        }
+    }
+    cx.reply.array(names.len());
+    for name in &names {
+        cx.reply.bulk(name.as_bytes());
     }
     Ok(())
 }

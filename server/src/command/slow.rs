@@ -61,11 +61,11 @@ fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let count = match args.get(2) {
         None => 10,
         Some(_) if args.len() > 3 => return Err(text::SYNTAX),
-        Some(count) => integer(count)?,
+        Some(count) => integer(count)
+            .ok()
+            .filter(|count| *count >= -1)
+            .ok_or(Stop::error("ERR count should be greater than or equal to -1"))?,
     };
-    if count < -1 {
-        return Err(Stop::error("ERR count should be greater than or equal to -1"));
-    }
     let wanted = usize::try_from(count).unwrap_or(usize::MAX);
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let entries = cx.state.slowlog.entries();

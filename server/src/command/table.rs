@@ -78,7 +78,9 @@ impl Flags {
             (flag::NO_AUTH, "no_auth"),
             (flag::NO_MULTI, "no_multi"),
         ];
-        NAMES.iter().filter(move |(bit, _)| self.has(*bit)).map(|(_, name)| *name)
+        // Whether a script writes is not known beforehand.
+        let shown = Flags(if self.has(flag::SCRIPT) { self.0 & !flag::WRITE } else { self.0 });
+        NAMES.iter().filter(move |(bit, _)| shown.has(*bit)).map(|(_, name)| *name)
     }
 }
 
@@ -236,7 +238,7 @@ impl Command {
         let flags = self.flags;
         let speed = if flags.has(flag::FAST) { "@fast" } else { "@slow" };
         [
-            (flags.has(flag::WRITE), "@write"),
+            (flags.has(flag::WRITE) && !flags.has(flag::SCRIPT), "@write"),
             (flags.has(flag::READONLY), "@read"),
             (flags.has(flag::ADMIN), "@admin"),
             (flags.has(flag::ADMIN | flag::DANGEROUS), "@dangerous"),

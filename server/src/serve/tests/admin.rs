@@ -137,3 +137,24 @@ fn monitor_shows_what_transactions_and_scripts_do() {
         ]
     );
 }
+
+#[test]
+fn commands_are_listed_by_name_category_and_module() {
+    let mut h = Harness::new();
+    let c = h.connect();
+    h.script(
+        c,
+        &[
+            ("COMMAND LIST FILTERBY PATTERN xy*", "*0"),
+            ("COMMAND LIST FILTERBY PATTERN eval", "*1 $4 eval"),
+            ("COMMAND LIST FILTERBY MODULE x", "*0"),
+            ("COMMAND LIST FILTERBY NOPE x", "-ERR syntax error"),
+            (
+                "COMMAND LIST FILTERBY ACLCAT transaction",
+                "*5 $5 multi $4 exec $7 discard $5 watch $7 unwatch",
+            ),
+            ("SLOWLOG GET x", "-ERR count should be greater than or equal to -1"),
+        ],
+    );
+    assert!(h.ask(c, "COMMAND LIST").contains("$10 config|get"));
+}
