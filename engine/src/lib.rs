@@ -1,7 +1,7 @@
 //! Emberlog's storage engine: a compact RAM index and a hot set over an append-only segment store.
 //!
 //! ```text
-//! units, error, config <- format <- log, index, hot, expiry <- compact, checkpoint, recover
+//! units, error, config <- format <- log, index, labels, hot, expiry <- compact, checkpoint, recover
 //!   <- shard <- driver, sim
 //! ```
 //! An arrow means "may be imported by". [`Shard`] is the way in; [`driver`] holds the only system
@@ -34,6 +34,7 @@ pub mod hot;
 pub mod index;
 pub mod io;
 mod key;
+mod labels;
 mod log;
 mod recover;
 mod shard;
@@ -45,10 +46,12 @@ mod value;
 
 pub use config::{Ack, Compression, Config, ConfigError};
 pub use error::OpenError;
+pub use format::label::{Label, OWNER_BYTES_MAX};
 pub use key::Key;
 pub use recover::Progress;
 pub use shard::{
-    Event, Expired, Found, LoadError, Lookup, Refused, Room, ScannedKey, Shard, Stats, Ticket,
+    Event, Expired, Found, LoadError, Lookup, Owned, Refused, Room, ScannedKey, Shard, Stats,
+    Ticket,
 };
 pub use units::{Lsn, Namespace, UnixMillis};
 pub use value::Value;

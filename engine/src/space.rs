@@ -1,10 +1,15 @@
-//! One namespace: its index, and the side table for keys whose index identity another key owns.
+//! One namespace: its index, the side table for keys whose index identity another key owns, and the
+//! labels of both.
+//!
+//! Invariant: an entry comes and goes with its label, in one step, here.
 
 use std::collections::BTreeMap;
 
+use crate::format::label::Label;
 use crate::index::{Entry, Identity, Index};
 use crate::key::Key;
-use crate::units::{Location, Lsn};
+use crate::labels::{Labelled, Labels, Place};
+use crate::units::{Location, Lsn, UnixMillis};
 
 /// Location of an entry whose newest version was lost to corruption.
 pub(crate) const LOST: Location = Location(0);
@@ -34,18 +39,114 @@ pub(crate) struct Space {
     /// Keys whose identity (47 hash bits) was owned by another key when they were first written:
     /// about 70 among 100 M. Held whole, so that they are exact.
     pub(crate) side: BTreeMap<Box<[u8]>, SideEntry>,
+    /// Owners, limits and hidden keys.
+    pub(crate) labels: Labels,
     /// The last clear of this namespace.
     pub(crate) cleared: Lsn,
 }
 
 impl Space {
-    pub(crate) fn len(&self) -> u64 {
+    /// Entries, those of hidden keys included.
+    pub(crate) fn entries(&self) -> u64 {
         self.index.len() as u64 + self.side.len() as u64
     }
 
+    /// Keys that are not hidden.
+    pub(crate) fn len(&self) -> u64 {
+        self.entries() - self.labels.hidden_len() as u64
+    }
+
+    /// Entries that expire, those of hidden keys included.
     pub(crate) fn expiring_len(&self) -> u64 {
         let side = self.side.values().filter(|side| side.entry.expiry.is_some()).count();
         self.index.expiring_len() as u64 + side as u64
+    }
+
+    /// Enters a key's entry with its label; `owner_hash` is the owner's under the store's seed.
+    pub(crate) fn insert(
+        &mut self,
+        place: &Place<'_>,
+        entry: Entry,
+        label: &Label<'_>,
+        owner_hash: u64,
+    ) {
+        if place.aside {
+            let identity = place.identity;
+            self.side.insert(place.key.into(), SideEntry { identity, entry });
+        } else {
+            self.index.insert(place.identity, entry);
+        }
+        self.labels.set(place, label, owner_hash);
+    }
+
+    /// Removes a key's entry and label.
+    pub(crate) fn remove(&mut self, place: &Place<'_>) -> Option<Entry> {
+        self.labels.remove(place);
+        if place.aside {
+            self.side.remove(place.key).map(|side| side.entry)
+        } else {
+            self.index.remove(place.identity)
+        }
+    }
+
+    /// Marks what the index has of an identity as lost; whose it was is not known any more.
+    pub(crate) fn lose(&mut self, identity: Identity, lost: Entry) {
+        self.labels.remove(&Place { identity, aside: false, key: &[] });
+        self.index.insert(identity, lost);
+    }
+
+    /// The label of the key whose entry the index has for `identity`.
+    pub(crate) fn label_of(&self, identity: Identity) -> Option<Labelled<'_>> {
+        self.labels.get(&Place { identity, aside: false, key: &[] })
+    }
+
+    /// The label of the key whose entry is at `location`, wherever that is held.
+    pub(crate) fn labelled_at(
+        &self,
+        identity: Identity,
+        location: Location,
+    ) -> Option<Labelled<'_>> {
+        if self.labels.len() == 0 {
+            return None;
+        }
+        if self.index.get(identity).is_some_and(|entry| entry.location == location) {
+            return self.label_of(identity);
+        }
+        let key = self.side_key_at(identity, location)?;
+        self.labels.get(&Place { identity, aside: true, key: &key })
+    }
+
+    /// Whether the index's entry for `identity` is of a hidden key.
+    pub(crate) fn hides(&self, identity: Identity) -> bool {
+        self.labels.hidden_len() > 0 && self.label_of(identity).is_some_and(|l| l.label.hidden)
+    }
+
+    /// Whether RAM has the key of the index's entry for `identity`, or nobody may be told of it.
+    pub(crate) fn names(&self, identity: Identity) -> bool {
+        self.labels.len() > 0
+            && self.label_of(identity).is_some_and(|l| l.label.hidden || !l.label.owner.is_empty())
+    }
+
+    /// The limit of the key whose entry the index has for `identity`, if it has passed.
+    pub(crate) fn limit_passed(&self, identity: Identity, now: UnixMillis) -> bool {
+        self.labels.len() > 0
+            && self.label_of(identity).and_then(|l| l.label.limit).is_some_and(|at| at <= now)
+    }
+
+    /// Drops labels that recovery has left without an entry, or whose entry was lost.
+    pub(crate) fn drop_stale_labels(&mut self) {
+        if planted!(KeepStaleLabels) {
+            return;
+        }
+        let (index, side) = (&self.index, &self.side);
+        self.labels.retain(|labelled| {
+            let entry = if labelled.aside {
+                side.get(labelled.key).map(|side| side.entry)
+            } else {
+                index.get(labelled.identity)
+            };
+            entry.is_some_and(|entry| entry.location != LOST)
+        });
     }
 
     /// Finds the slot of a key.
@@ -87,10 +188,25 @@ impl Space {
     /// Removes the entry at `location`, wherever it is held.
     pub(crate) fn remove_at(&mut self, identity: Identity, location: Location) -> Option<Entry> {
         if self.index.get(identity).is_some_and(|entry| entry.location == location) {
-            return self.index.remove(identity);
+            return self.remove(&Place { identity, aside: false, key: &[] });
         }
+        let key = self.side_key_at(identity, location)?;
+        self.remove(&Place { identity, aside: true, key: &key })
+    }
+
+    /// Marks the entry at `location` as lost, wherever it is held, and drops its label.
+    pub(crate) fn lose_at(&mut self, identity: Identity, location: Location) {
+        let lost = |entry: &mut Entry| entry.location = LOST;
+        if self.index.get(identity).is_some_and(|entry| entry.location == location) {
+            self.labels.remove(&Place { identity, aside: false, key: &[] });
+        } else if let Some(key) = self.side_key_at(identity, location) {
+            self.labels.remove(&Place { identity, aside: true, key: &key });
+        }
+        self.update_at(identity, location, lost);
+    }
+
+    fn side_key_at(&self, identity: Identity, location: Location) -> Option<Box<[u8]>> {
         let at = |side: &SideEntry| side.identity == identity && side.entry.location == location;
-        let key = self.side.iter().find(|(_, side)| at(side)).map(|(key, _)| key.clone())?;
-        self.side.remove(&key).map(|side| side.entry)
+        self.side.iter().find(|(_, side)| at(side)).map(|(key, _)| key.clone())
     }
 }

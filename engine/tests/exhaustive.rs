@@ -59,6 +59,7 @@ fn program(
         segment_bytes: 16 << 10,
         block_bytes: 4096,
         setup: setup(),
+        labelled: completions % 2 == 1,
         ops,
     }
 }

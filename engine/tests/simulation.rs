@@ -10,11 +10,16 @@ use emberlog_engine::sim::harness::{Outcome, run};
 use emberlog_engine::sim::program::Program;
 
 fn world(seed: u64, profile: Profile) -> Outcome {
+    carry_out(&Program::draw(seed, profile))
+}
+
+fn carry_out(program: &Program) -> Outcome {
+    let Program { seed, profile, .. } = *program;
     let name = profile.name();
     let replay = format!(
         "cargo run --release -p emberlog-tools --bin simulate -- --seed {seed} --profile {name}"
     );
-    match run(&Program::draw(seed, profile)) {
+    match run(program) {
         Ok(outcome) => outcome,
         Err(failure) => {
             panic!("seed {seed}: at {}: {}\nreplay: {replay}", failure.at, failure.message)
@@ -47,6 +52,8 @@ const CORPUS: [(u64, Profile); 17] = [
 fn seeds_that_once_found_a_bug() {
     for (seed, profile) in CORPUS {
         world(seed, profile);
+        // As it was when it found its bug.
+        carry_out(&Program { labelled: false, ..Program::draw(seed, profile) });
     }
 }
 

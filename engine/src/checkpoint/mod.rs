@@ -3,9 +3,10 @@
 
 use crate::format::DecodeError;
 use crate::format::checkpoint::{
-    PAGE_BYTES, PAGE_HEADER_BYTES, PAYLOAD_BYTES_MAX, PageHead, Payload, ROW_BYTES, decode_page,
-    seal_page,
+    LABEL_ROW_BYTES, LabelRow, PAGE_BYTES, PAGE_HEADER_BYTES, PAYLOAD_BYTES_MAX, PageHead, Payload,
+    ROW_BYTES, decode_page, seal_page,
 };
+use crate::format::label::Label;
 use crate::index::{Entry, Identity, decode_row, encode_row};
 use crate::units::Namespace;
 
@@ -52,6 +53,13 @@ impl Packer {
         self.page.extend_from_slice(&encode_row(identity, entry));
         self.page.extend_from_slice(&(key.len() as u16).to_le_bytes());
         self.page.extend_from_slice(key);
+    }
+
+    /// Adds a label.
+    pub(crate) fn label_row(&mut self, namespace: Namespace, row: &LabelRow<'_>) {
+        let bytes = LABEL_ROW_BYTES + row.key.len() + row.extension.len();
+        self.begin(Payload::Label, namespace, bytes);
+        row.encode(&mut self.page);
     }
 
     /// Makes room for `bytes` of this kind, sealing the page if it is full or of another kind.
@@ -101,6 +109,8 @@ impl Packer {
 pub(crate) enum LoadedRow<'a> {
     Index(Namespace, Identity, Entry),
     Side(Namespace, &'a [u8], Identity, Entry),
+    /// Identity, whether the key is aside, the key, its label.
+    Label(Namespace, Identity, bool, &'a [u8], Label<'a>),
 }
 
 /// Decodes a page and hands every row to `row`.
@@ -115,6 +125,13 @@ pub(crate) fn load_page(
 ) -> Result<(), DecodeError> {
     let (head, mut payload) = decode_page(bytes, number, page)?;
     let bad = DecodeError::Field("checkpoint row");
+    while head.payload == Payload::Label && !payload.is_empty() {
+        let (read, rest) = LabelRow::decode(payload)?;
+        let identity = Identity::from_bits(read.identity).ok_or(bad)?;
+        let label = Label::decode(read.extension)?;
+        row(LoadedRow::Label(head.namespace, identity, read.aside, read.key, label));
+        payload = rest;
+    }
     while !payload.is_empty() {
         let (raw, rest) = payload.split_first_chunk::<ROW_BYTES>().ok_or(bad)?;
         let (identity, entry) = decode_row(*raw).ok_or(bad)?;
@@ -128,6 +145,7 @@ pub(crate) fn load_page(
                 row(LoadedRow::Side(head.namespace, key, identity, entry));
                 payload = rest;
             }
+            Payload::Label => return Err(bad),
         }
     }
     Ok(())

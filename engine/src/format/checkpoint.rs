@@ -3,7 +3,7 @@
 //! ```text
 //! page 0 | page 1 | ...        page = header (32) | payload, zero-filled to 64 KiB
 //! ```
-//! Pages carry either index rows (16 bytes each) or side-table rows (variable). The number of pages
+//! Pages carry index rows (16 bytes each), side-table rows or labels (variable). The number of pages
 //! and the batch to replay from stand in the superblock, which makes the checkpoint valid.
 
 use super::DecodeError;
@@ -28,6 +28,8 @@ pub enum Payload {
     Index = 1,
     /// Side-table rows of one namespace: row (16), key length u16, key.
     Side = 2,
+    /// Labels of keys of one namespace.
+    Label = 3,
 }
 
 /// Header of a page.
@@ -83,6 +85,7 @@ pub fn decode_page(bytes: &[u8], number: u64, page: u32) -> Result<(PageHead, &[
     let payload = match fields.u8(20)? {
         1 => Payload::Index,
         2 => Payload::Side,
+        3 => Payload::Label,
         _ => return Err(DecodeError::Field("payload kind")),
     };
     let head = PageHead {
@@ -93,4 +96,56 @@ pub fn decode_page(bytes: &[u8], number: u64, page: u32) -> Result<(PageHead, &[
         bytes: fields.u32(24)?,
     };
     Ok((head, fields.slice(PAGE_HEADER_BYTES, head.bytes as usize)?))
+}
+
+/// Bytes of a label row before its key and extension block.
+pub const LABEL_ROW_BYTES: usize = 12;
+
+/// What a checkpoint says of a labelled key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LabelRow<'a> {
+    /// Index identity, 47 bits.
+    pub identity: u64,
+    /// Whether the key lives in the side table.
+    pub aside: bool,
+    /// The key; may be empty if the label has no owner and the key is not aside.
+    pub key: &'a [u8],
+    /// The label as an extension block.
+    pub extension: &'a [u8],
+}
+
+impl<'a> LabelRow<'a> {
+    /// Appends the row.
+    ///
+    /// # Panics
+    /// When key or extension are longer than a record allows.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let length = |bytes: &[u8]| u16::try_from(bytes.len()).expect("within a record's limits");
+        let fixed = Writer::<LABEL_ROW_BYTES>::new()
+            .u64(self.identity | u64::from(self.aside) << 48)
+            .u16(length(self.key))
+            .u16(length(self.extension))
+            .done();
+        out.extend_from_slice(&fixed);
+        out.extend_from_slice(self.key);
+        out.extend_from_slice(self.extension);
+    }
+
+    /// Reads the row at the front of `bytes`; returns it and what follows.
+    ///
+    /// # Errors
+    /// When bytes are missing or a field is out of range.
+    pub fn decode(bytes: &'a [u8]) -> Result<(LabelRow<'a>, &'a [u8]), DecodeError> {
+        let fields = Fields(bytes);
+        let packed = fields.u64(0)?;
+        if packed >> 49 != 0 {
+            return Err(DecodeError::Field("label row"));
+        }
+        let (key_len, ext_len) = (usize::from(fields.u16(8)?), usize::from(fields.u16(10)?));
+        let key = fields.slice(LABEL_ROW_BYTES, key_len)?;
+        let extension = fields.slice(LABEL_ROW_BYTES + key_len, ext_len)?;
+        let (identity, aside) = (packed & ((1 << 48) - 1), packed >> 48 != 0);
+        let rest = fields.0.get(LABEL_ROW_BYTES + key_len + ext_len..).unwrap_or_default();
+        Ok((LabelRow { identity, aside, key, extension }, rest))
+    }
 }

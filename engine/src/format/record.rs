@@ -5,11 +5,13 @@
 //!
 //! ```text
 //!  0 head crc | 4 value crc | 8 kind | 9 flags | 10 type | 11 touch+codec | 12 key len | 14 ns
-//! 16 stored len | 20 idle ttl s | 24 lsn | 32 expires at ms (48 bit) + dictionary (16 bit) | 40 key
+//! 16 stored len | 20 extension len | 24 lsn | 32 expires at ms (48 bit) + dictionary (16 bit)
+//! 40 key | extension | value
 //! ```
 
 use super::DecodeError;
 use super::bytes::{Fields, Seed, Writer};
+use super::label::Label;
 use crate::units::{Lsn, Namespace, RECORD_ALIGN, UnixMillis};
 
 /// Length of the record header.
@@ -59,7 +61,7 @@ pub const GROUPED: u8 = 1;
 pub const SIDE: u8 = 2;
 /// Flag: compaction moved the record here; its LSN is older than its neighbours'.
 pub const RELOCATED: u8 = 4;
-/// Flag: an extension block (reserved: encryption key, epoch, clock stamp) precedes the key.
+/// Flag: an extension block follows the key (see [`Label`]).
 pub const EXTENDED: u8 = 8;
 
 /// Codec: the value is stored as it is.
@@ -91,8 +93,8 @@ pub struct Head {
     pub key_len: u16,
     /// Length of the stored value in bytes.
     pub value_len: u32,
-    /// Sliding time to live in seconds; reserved for session objects, 0 otherwise.
-    pub idle_ttl_s: u32,
+    /// Length of the extension block behind the key; 0 without [`EXTENDED`].
+    pub ext_len: u16,
     /// Identity and order of the mutation.
     pub lsn: Lsn,
     /// Absolute expiry; `None` never expires.
@@ -112,7 +114,7 @@ impl Head {
             namespace: Namespace(0),
             key_len: 0,
             value_len: 0,
-            idle_ttl_s: 0,
+            ext_len: 0,
             lsn,
             expires_at: None,
         }
@@ -120,7 +122,17 @@ impl Head {
 
     /// Bytes of the whole record, without padding.
     pub fn record_bytes(&self) -> usize {
-        HEADER_BYTES + usize::from(self.key_len) + self.value_len as usize
+        HEADER_BYTES + self.name_bytes() + self.value_len as usize
+    }
+
+    /// Bytes of the key and the extension block behind it.
+    pub fn name_bytes(&self) -> usize {
+        usize::from(self.key_len) + usize::from(self.ext_len)
+    }
+
+    /// Cuts a name into key and extension block.
+    pub fn split_name<'a>(&self, name: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        name.split_at_checked(usize::from(self.key_len)).unwrap_or((name, &[]))
     }
 
     /// Bytes that the record takes in a batch: padded to [`RECORD_ALIGN`].
@@ -140,30 +152,33 @@ impl Head {
             .u16(self.key_len)
             .u16(self.namespace.0)
             .u32(self.value_len)
-            .u32(self.idle_ttl_s)
+            .u16(self.ext_len)
+            .u16(0)
             .u64(self.lsn.0)
             .u64(expires & UnixMillis::MAX.0 | u64::from(self.dictionary) << 48)
             .done()
     }
 }
 
-/// Writes the record to the front of `out` and zeroes its padding; returns the padded length.
+/// Writes the record to the front of `out` and zeroes its padding; returns the padded length. `name`
+/// is the key with the extension block behind it.
 ///
 /// # Panics
 /// When `out` is shorter than [`Head::padded_bytes`] or the lengths disagree with the header:
 /// both are the caller's to get right.
-pub fn encode(head: &Head, key: &[u8], value: &[u8], seed: Seed, out: &mut [u8]) -> usize {
-    assert_eq!(key.len(), usize::from(head.key_len));
+pub fn encode(head: &Head, name: &[u8], value: &[u8], seed: Seed, out: &mut [u8]) -> usize {
+    assert_eq!(name.len(), head.name_bytes());
+    assert_eq!(head.flags & EXTENDED != 0, head.ext_len > 0);
     assert_eq!(value.len(), head.value_len as usize);
     let value_crc = seed.crc(&[value]);
     let mut header = head.encode(value_crc);
-    let head_crc = seed.crc(&[&header[4..], key]);
+    let head_crc = seed.crc(&[&header[4..], name]);
     header[..4].copy_from_slice(&head_crc.to_le_bytes());
-    let key_end = HEADER_BYTES + key.len();
-    let end = key_end + value.len();
+    let name_end = HEADER_BYTES + name.len();
+    let end = name_end + value.len();
     out[..HEADER_BYTES].copy_from_slice(&header);
-    out[HEADER_BYTES..key_end].copy_from_slice(key);
-    out[key_end..end].copy_from_slice(value);
+    out[HEADER_BYTES..name_end].copy_from_slice(name);
+    out[name_end..end].copy_from_slice(value);
     let padded = head.padded_bytes();
     out[end..padded].fill(0);
     padded
@@ -174,8 +189,12 @@ pub fn encode(head: &Head, key: &[u8], value: &[u8], seed: Seed, out: &mut [u8])
 pub struct Record<'a> {
     /// Header fields.
     pub head: Head,
+    /// The key and the extension block behind it.
+    pub name: &'a [u8],
     /// The key.
     pub key: &'a [u8],
+    /// What the extension block says.
+    pub label: Label<'a>,
     /// The stored value; verified only if `value_ok`.
     pub value: &'a [u8],
     /// Whether the value matches its checksum. Header and key always do.
@@ -188,28 +207,34 @@ pub struct Record<'a> {
 /// # Errors
 /// When header or key are damaged, foreign or cut short.
 pub fn decode(bytes: &[u8], seed: Seed) -> Result<Record<'_>, DecodeError> {
-    let (head, key, value_crc) = decode_head(bytes, seed)?;
-    let value =
-        Fields(bytes).slice(HEADER_BYTES + usize::from(head.key_len), head.value_len as usize)?;
-    Ok(Record { head, key, value, value_ok: seed.crc(&[value]) == value_crc })
+    let (head, name, value_crc) = decode_head(bytes, seed)?;
+    let value = Fields(bytes).slice(HEADER_BYTES + name.len(), head.value_len as usize)?;
+    let (key, extension) = head.split_name(name);
+    let label = Label::decode(extension)?;
+    let value_ok = seed.crc(&[value]) == value_crc;
+    Ok(Record { head, name, key, label, value, value_ok })
 }
 
-/// Decodes header and key only; the value need not be there. Also returns the value's checksum.
+/// Decodes header and name (key and extension block) only; the value need not be there. Also
+/// returns the value's checksum.
 ///
 /// # Errors
 /// When header or key are damaged, foreign or cut short.
 pub fn decode_head(bytes: &[u8], seed: Seed) -> Result<(Head, &[u8], u32), DecodeError> {
     let fields = Fields(bytes);
     let kind = Kind::decode(fields.u8(8)?)?;
-    let key_len = fields.u16(12)?;
-    let key = fields.slice(HEADER_BYTES, usize::from(key_len))?;
+    let (key_len, ext_len) = (fields.u16(12)?, fields.u16(20)?);
+    let name = fields.slice(HEADER_BYTES, usize::from(key_len) + usize::from(ext_len))?;
     let header = fields.slice(4, HEADER_BYTES - 4)?;
-    if fields.u32(0)? != seed.crc(&[header, key]) {
+    if fields.u32(0)? != seed.crc(&[header, name]) {
         return Err(DecodeError::Checksum);
     }
     let flags = fields.u8(9)?;
-    if flags & !(GROUPED | SIDE | RELOCATED) != 0 {
+    if flags & !(GROUPED | SIDE | RELOCATED | EXTENDED) != 0 {
         return Err(DecodeError::Field("record flags"));
+    }
+    if (flags & EXTENDED != 0) != (ext_len > 0) {
+        return Err(DecodeError::Field("extension length"));
     }
     let (touch, codec) = (fields.u8(11)? & 7, fields.u8(11)? >> TOUCH_BITS);
     if codec > CODEC_ZSTD {
@@ -226,11 +251,11 @@ pub fn decode_head(bytes: &[u8], seed: Seed) -> Result<(Head, &[u8], u32), Decod
         namespace: Namespace(fields.u16(14)?),
         key_len,
         value_len: fields.u32(16)?,
-        idle_ttl_s: fields.u32(20)?,
+        ext_len,
         lsn: Lsn(fields.counter(24)?),
         expires_at: (expires != 0).then_some(UnixMillis(expires)),
     };
-    Ok((head, key, fields.u32(4)?))
+    Ok((head, name, fields.u32(4)?))
 }
 
 /// Length of a [`TouchRow`].

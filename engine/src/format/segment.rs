@@ -8,6 +8,7 @@
 
 use super::DecodeError;
 use super::bytes::{Fields, Writer, check_crc, seal_crc};
+use super::label::Label;
 use super::record::Kind;
 use super::{FORMAT_VERSION, record};
 use crate::units::{BatchSeq, Incarnation, Lsn, Namespace, RECORD_ALIGN, SegmentId, UnixMillis};
@@ -175,8 +176,16 @@ pub struct RecordRow<'a> {
     pub offset: u32,
     /// The record's header, but for codec and dictionary.
     pub head: record::Head,
-    /// The key; for [`Kind::Touch`] the record's value, so that replay needs no other read.
+    /// The key and the extension block behind it; for [`Kind::Touch`] the record's value, so that
+    /// replay needs no other read.
     pub name: &'a [u8],
+}
+
+impl<'a> RecordRow<'a> {
+    /// The key.
+    pub fn key(&self) -> &'a [u8] {
+        self.head.split_name(self.name).0
+    }
 }
 
 /// One footer row.
@@ -205,7 +214,7 @@ pub fn push_batch_row(rows: &mut Vec<u8>, row: &BatchRow) {
 pub fn record_row_bytes(head: &record::Head) -> usize {
     let name_len = match head.kind {
         Kind::Touch => head.value_len as usize,
-        _ => usize::from(head.key_len),
+        _ => head.name_bytes(),
     };
     RECORD_ROW_BYTES + name_len
 }
@@ -215,7 +224,8 @@ pub fn batch_row_bytes() -> usize {
     BATCH_ROW_BYTES
 }
 
-/// Appends the row of a record; `name` is its key, or its value for [`Kind::Touch`].
+/// Appends the row of a record; `name` is its key with the extension block behind it, or its value
+/// for [`Kind::Touch`].
 pub fn push_record_row(rows: &mut Vec<u8>, offset: u32, head: &record::Head, name: &[u8]) {
     let fields = Writer::<RECORD_ROW_BYTES>::new()
         .u8(head.kind as u8)
@@ -226,7 +236,8 @@ pub fn push_record_row(rows: &mut Vec<u8>, offset: u32, head: &record::Head, nam
         .u16(head.namespace.0)
         .u32(offset)
         .u32(head.value_len)
-        .u32(head.idle_ttl_s)
+        .u16(head.ext_len)
+        .u16(0)
         .u64(head.lsn.0)
         .u64(head.expires_at.map_or(0, |at| at.0))
         .u32(u32::try_from(name.len()).unwrap_or(u32::MAX))
@@ -265,16 +276,19 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
         key_len: rest.u16(4)?,
         namespace: Namespace(rest.u16(6)?),
         value_len: rest.u32(12)?,
-        idle_ttl_s: rest.u32(16)?,
+        ext_len: rest.u16(16)?,
         lsn: Lsn(rest.counter(20)?),
         expires_at: (expires != 0).then_some(UnixMillis(expires & UnixMillis::MAX.0)),
     };
     let name_len = rest.u32(36)? as usize;
     let name = rest.slice(RECORD_ROW_BYTES, name_len)?;
-    let expected = if kind == Kind::Touch { head.value_len as usize } else { head.key_len.into() };
+    let expected = if kind == Kind::Touch { head.value_len as usize } else { head.name_bytes() };
     let offset = rest.u32(8)?;
     if name_len != expected || !(offset as usize).is_multiple_of(RECORD_ALIGN) {
         return Err(DecodeError::Field("footer row"));
+    }
+    if kind != Kind::Touch {
+        Label::decode(head.split_name(name).1)?;
     }
     let row = RecordRow { offset, head, name };
     Ok((Row::Record(row), at + RECORD_ROW_BYTES + name_len))

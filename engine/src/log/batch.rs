@@ -112,7 +112,8 @@ impl Batch {
         let offset = self.offset + self.used as u32;
         let used = self.used;
         let buffer = self.buffer.as_mut().expect("an open batch owns its buffer");
-        self.used += record::encode(head, record.key, record.value, self.seed, &mut buffer[used..]);
+        self.used +=
+            record::encode(head, record.name, record.value, self.seed, &mut buffer[used..]);
         self.identities.push(record.identity);
         if self.first_lsn == Lsn::NONE {
             self.first_lsn = head.lsn;
@@ -121,7 +122,7 @@ impl Batch {
         let hides = matches!(head.kind, Kind::Delete | Kind::Touch) || head.expires_at.is_some();
         self.killers += u32::from(hides);
         self.clears |= matches!(head.kind, Kind::Clear | Kind::Open);
-        let name = if head.kind == Kind::Touch { record.value } else { record.key };
+        let name = if head.kind == Kind::Touch { record.value } else { record.name };
         segment::push_record_row(&mut self.rows, offset, head, name);
         offset
     }

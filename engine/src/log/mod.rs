@@ -34,7 +34,8 @@ pub(crate) const NO_KEY_MARK: u64 = CLEAR_MARK | 1;
 /// A record to append, borrowed from wherever its parts are.
 pub(crate) struct Append<'a> {
     pub(crate) head: &'a Head,
-    pub(crate) key: &'a [u8],
+    /// The key, with the extension block behind it.
+    pub(crate) name: &'a [u8],
     pub(crate) value: &'a [u8],
     /// Namespace and index identity, for naming what was lost if the record's header rots.
     pub(crate) identity: u64,

@@ -4,11 +4,13 @@
 //! that order, unconditionally, repeats history: what compaction dropped was superseded by, or
 //! carried on in, a later batch.
 
+use crate::format::label::Label;
 use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE, TOUCH_ROW_BYTES, TouchRow};
 use crate::index::{Due, Entry, Expiry, SizeClass, touch_quantum_secs};
 use crate::key::{hash, unpack};
+use crate::labels::Place;
 use crate::log::CLEAR_MARK;
-use crate::space::{LOST, SideEntry, Space};
+use crate::space::{LOST, Space};
 use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
 
 /// A record of a group that has not ended yet.
@@ -98,13 +100,8 @@ impl Replay {
         match head.kind {
             Kind::Put => self.put(head, location, name),
             Kind::Delete => {
-                let identity = self.identity(name);
-                let space = self.space(namespace);
-                if head.flags & SIDE != 0 {
-                    space.side.remove(name);
-                } else {
-                    space.index.remove(identity);
-                }
+                let (identity, aside) = (self.identity(name), head.flags & SIDE != 0);
+                self.space(namespace).remove(&Place { identity, aside, key: name });
             }
             Kind::Touch => self.touch(namespace, name),
             Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.truncate(1),
@@ -118,8 +115,11 @@ impl Replay {
         crate::index::Identity::of(hash(&self.hash_seed, key))
     }
 
-    fn put(&mut self, head: &Head, location: Location, key: &[u8]) {
-        let identity = self.identity(key);
+    fn put(&mut self, head: &Head, location: Location, name: &[u8]) {
+        let (key, extension) = head.split_name(name);
+        // A row whose label does not decode is no row: it was refused before.
+        let label =
+            Label::decode(extension).ok().filter(|_| !planted!(IgnoreLabels)).unwrap_or_default();
         let entry = Entry {
             location,
             size: SizeClass::of(head.record_bytes().min(SizeClass::BYTES_MAX)),
@@ -127,12 +127,25 @@ impl Replay {
             freq: 0,
             touch: head.touch,
         };
-        let space = self.space(head.namespace);
-        if head.flags & SIDE != 0 {
-            space.side.insert(key.into(), SideEntry { identity, entry });
-        } else {
-            space.index.insert(identity, entry);
-        }
+        let place = Place { identity: self.identity(key), aside: head.flags & SIDE != 0, key };
+        self.label_and_insert(head.namespace, &place, entry, &label);
+    }
+
+    fn label_and_insert(
+        &mut self,
+        namespace: Namespace,
+        place: &Place<'_>,
+        entry: Entry,
+        label: &Label<'_>,
+    ) {
+        let hash = if label.owner.is_empty() { 0 } else { hash(&self.hash_seed, label.owner).0 };
+        self.space(namespace).insert(place, entry, label, hash);
+    }
+
+    /// Enters the label of a key whose entry the checkpoint has elsewhere.
+    pub(super) fn label(&mut self, namespace: Namespace, place: &Place<'_>, label: &Label<'_>) {
+        let hash = hash(&self.hash_seed, label.owner).0;
+        self.space(namespace).labels.set(place, label, hash);
     }
 
     fn touch(&mut self, namespace: Namespace, rows: &[u8]) {
@@ -158,8 +171,7 @@ impl Replay {
             return;
         }
         let Some((namespace, identity)) = unpack(named) else { return };
-        let entry = lost_entry();
-        self.space(namespace).index.insert(identity, entry);
+        self.space(namespace).lose(identity, lost_entry());
     }
 
     /// Before replay: drops what the checkpoint says of segments that were recycled since. A segment
@@ -206,8 +218,15 @@ impl Replay {
             let mut changed = Vec::new();
             let mut gone = Vec::new();
             let mut lost = 0;
+            let labels = &space.labels;
+            let limit_of = |identity| {
+                let place = Place { identity, aside: false, key: &[] };
+                labels.get(&place).and_then(|labelled| labelled.label.limit)
+            };
             space.index.for_each(|identity, mut entry| {
-                grant_grace(&mut entry, now);
+                if entry.touch > 0 {
+                    grant_grace(&mut entry, limit_of(identity), now);
+                }
                 if entry.expiry.surely_passed(now) {
                     gone.push(identity);
                 } else if entry.location == LOST {
@@ -237,6 +256,7 @@ impl Replay {
                 side.entry = lost_entry();
                 self.lost += 1;
             }
+            space.drop_stale_labels();
         }
     }
 }
@@ -246,14 +266,15 @@ fn lost_entry() -> Entry {
 }
 
 /// A touched entry may have been touched again within its quantum without a journal record: give
-/// it the end of the quantum, so that nobody is logged out early.
-fn grant_grace(entry: &mut Entry, now: UnixMillis) {
-    if entry.touch == 0 || planted!(NoGrace) {
+/// it the end of the quantum, so that nobody is logged out early, but never more than its limit.
+fn grant_grace(entry: &mut Entry, limit: Option<UnixMillis>, now: UnixMillis) {
+    if planted!(NoGrace) {
         return;
     }
     if let Due::At(seconds) = entry.expiry.due(now) {
         let quantum = touch_quantum_secs(entry.touch);
-        let end = (seconds / quantum + 1) * quantum - 1;
-        entry.expiry = Expiry::of(Some(UnixMillis(end * 1000)), now);
+        let end = UnixMillis(((seconds / quantum + 1) * quantum - 1) * 1000);
+        let end = limit.filter(|_| !planted!(GraceBeyondLimit)).map_or(end, |limit| end.min(limit));
+        entry.expiry = Expiry::of(Some(end), now);
     }
 }

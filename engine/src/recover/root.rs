@@ -14,6 +14,7 @@ use crate::format::checkpoint::PAGE_BYTES;
 use crate::format::superblock::{CheckpointRef, FILE_BYTES, SLOT_BYTES, Superblock};
 use crate::index::{Due, Entry, Expiry};
 use crate::io::FileId;
+use crate::labels::Place;
 use crate::space::SideEntry;
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
@@ -180,6 +181,9 @@ fn load_one(
                     let entry = present(entry, reference.wall, now);
                     let side = SideEntry { identity, entry };
                     replay.space(namespace).side.insert(key.into(), side);
+                }
+                LoadedRow::Label(namespace, identity, aside, key, label) => {
+                    replay.label(namespace, &Place { identity, aside, key }, &label);
                 }
             });
             loaded.map_err(|cause| OpenError::Corrupt {

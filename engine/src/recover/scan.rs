@@ -182,7 +182,7 @@ fn walk(bytes: &[u8], at: usize, head: &BatchHead, seed: Seed, rows: &mut Vec<u8
 
 #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn push_row(rows: &mut Vec<u8>, offset: usize, record: &record::Record<'_>) {
-    let name = if record.head.kind == Kind::Touch { record.value } else { record.key };
+    let name = if record.head.kind == Kind::Touch { record.value } else { record.name };
     segment::push_record_row(rows, offset as u32, &record.head, name);
 }
 

@@ -20,6 +20,7 @@ use super::expire::Named;
 use super::load::{RecordPlace, exact_expiry};
 use super::scan::{HEAD_BYTES, HEAD_BYTES_MAX};
 use crate::format::DecodeError;
+use crate::format::label::Label;
 use crate::format::record;
 use crate::index::{Due, Entry, Expiry, Identity};
 use crate::io::{FileId, IoRequest, IoResult};
@@ -164,6 +165,11 @@ impl Shard {
         if !self.ahead.on || entry.location == LOST {
             return true;
         }
+        // Of hidden keys nobody is told, and the keys of an owner are in RAM.
+        let space = self.space(ns);
+        if space.is_some_and(|space| space.names(identity)) {
+            return true;
+        }
         let known = self.ahead.known(pack(ns, identity), entry);
         known.is_some_and(|known| known.named.is_some() || known.failed)
             || self.hot.peek_at(ns, identity, entry.location).is_some()
@@ -199,7 +205,9 @@ impl Shard {
                 let Some(entry) = space.and_then(|space| space.index.get(identity)) else {
                     continue;
                 };
+                let hidden = space.is_some_and(|space| space.hides(identity));
                 let cold = entry.location != LOST
+                    && !hidden
                     && self.hot.peek_at(namespace, identity, entry.location).is_none();
                 let packed = pack(namespace, identity);
                 if cold && self.ahead.known(packed, &entry).is_none() {
@@ -308,8 +316,8 @@ impl Shard {
     /// Takes key and expiry from the front of an entry's record.
     fn learn(&mut self, place: &RecordPlace, entry: &Entry, bytes: &[u8]) {
         let packed = pack(place.namespace, place.identity);
-        let (head, key) = match record::decode_head(bytes, place.seed) {
-            Ok((head, key, _)) => (head, key),
+        let (head, name) = match record::decode_head(bytes, place.seed) {
+            Ok((head, name, _)) => (head, name),
             Err(DecodeError::Short) if bytes.len() < entry.size.bytes_max().min(HEAD_BYTES_MAX) => {
                 let mut wanted = self.ahead.want(packed, entry);
                 wanted.bytes = entry.size.bytes_max().min(HEAD_BYTES_MAX);
@@ -322,7 +330,9 @@ impl Shard {
                 return;
             }
         };
-        let Some(at) = exact_expiry(entry, head.expires_at, self.now) else {
+        let (key, extension) = head.split_name(name);
+        let limit = Label::decode(extension).ok().and_then(|label| label.limit);
+        let Some(at) = exact_expiry(entry, head.expires_at, limit, self.now) else {
             self.cannot_learn(packed, entry);
             return;
         };

@@ -7,13 +7,17 @@
 use super::Shard;
 use super::drive::Pending;
 use crate::checkpoint::{FILES, Packer};
-use crate::format::checkpoint::PAGE_BYTES;
+use crate::format::checkpoint::{LabelRow, PAGE_BYTES};
+use crate::format::label::EXTENSION_BYTES_MAX;
 use crate::format::superblock::{CheckpointRef, SLOT_BYTES, Superblock};
 use crate::io::{FileId, IoRequest, IoResult};
+use crate::labels::Labelled;
 use crate::units::{BatchSeq, Lsn, Namespace, UnixMillis};
 
 /// Bytes handed to the disk at a time; also what one slice packs, so that none takes long.
 const SLICE_BYTES: usize = 192 << 10;
+/// Labels packed between two looks at how full the slice is.
+const LABELS_AT_ONCE: usize = 64;
 /// Pause after a checkpoint that failed.
 const RETRY_MS: u64 = 10_000;
 
@@ -29,6 +33,9 @@ pub(super) enum Step {
 #[derive(Clone, Copy)]
 struct Walk {
     space: usize,
+    /// Labels before this one are done. They come first: a label whose entry then has expired is
+    /// dropped at recovery, while an entry without its label could not be told from any other.
+    labels: usize,
     /// 0: the side table; then pages, from 1; then the side table once more, for what has moved
     /// there meanwhile.
     stop: usize,
@@ -169,8 +176,9 @@ impl Shard {
         job.wanted = false;
         job.lsn_at_last = self.log.appended_lsn();
         job.bytes_at_last = self.log.user_bytes + self.counters.compaction_bytes_written;
-        let entries: u64 = self.spaces.iter().map(crate::space::Space::len).sum();
-        let rows = entries * 16 / (PAGE_BYTES as u64 - 64);
+        let entries: u64 = self.spaces.iter().map(crate::space::Space::entries).sum();
+        let labels: u64 = self.spaces.iter().map(|space| space.labels.row_bytes() as u64).sum();
+        let rows = (entries * 16 + labels) / (PAGE_BYTES as u64 - 64);
         // An eighth and some pages more: the index may grow meanwhile, and rows may come twice.
         let pages = rows + rows / 8 + 2 * self.spaces.len() as u64 + 8;
         let bytes = pages * PAGE_BYTES as u64;
@@ -178,7 +186,7 @@ impl Shard {
         job.taking = Some(Box::new(Taking {
             reference,
             packer: Packer::new(number),
-            walk: Walk { space: 0, stop: 0, done: false },
+            walk: Walk { space: 0, labels: 0, stop: 0, done: false },
             offset: 0,
             covers: Lsn::NONE,
             phase: if enough { Phase::Packing } else { Phase::Waiting },
@@ -230,8 +238,19 @@ impl Shard {
             };
             let namespace = Namespace::of_slot(taking.walk.space);
             let packer = &mut taking.packer;
+            if taking.walk.labels < space.labels.rows() {
+                let end = (taking.walk.labels + LABELS_AT_ONCE).min(space.labels.rows());
+                for at in taking.walk.labels..end {
+                    if let Some(labelled) = space.labels.row(at) {
+                        pack_label(packer, namespace, &labelled);
+                    }
+                }
+                taking.walk.labels = end;
+                continue;
+            }
             let pages = space.index.pages();
-            if taking.walk.stop == 0 || taking.walk.stop == pages + 1 {
+            // A clear may have left fewer pages than were there before.
+            if taking.walk.stop == 0 || taking.walk.stop > pages {
                 for (key, side) in &space.side {
                     packer.side_row(namespace, key, side.identity, side.entry);
                 }
@@ -240,7 +259,8 @@ impl Shard {
                 space.index.visit_page(page, |id, entry| packer.index_row(namespace, id, entry));
             }
             if taking.walk.stop > pages {
-                taking.walk = Walk { space: taking.walk.space + 1, stop: 0, done: false };
+                let space = taking.walk.space + 1;
+                taking.walk = Walk { space, labels: 0, stop: 0, done: false };
             } else {
                 taking.walk.stop += 1;
             }
@@ -340,4 +360,12 @@ impl Shard {
             (job.closing, job.closed) = (true, true);
         }
     }
+}
+
+fn pack_label(packer: &mut Packer, namespace: Namespace, labelled: &Labelled<'_>) {
+    let mut extension = Vec::with_capacity(EXTENSION_BYTES_MAX);
+    labelled.label.encode(&mut extension);
+    let Labelled { identity, aside, key, .. } = *labelled;
+    let row = LabelRow { identity: identity.to_bits(), aside, key, extension: &extension };
+    packer.label_row(namespace, &row);
 }

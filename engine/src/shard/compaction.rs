@@ -10,7 +10,7 @@ use super::load::{RecordPlace, exact_expiry};
 use super::{Shard, supply};
 use crate::compact::{self, Horizon};
 use crate::format::bytes::Seed;
-use crate::format::record::{self, Head, Kind, RELOCATED, SIDE, TouchRow};
+use crate::format::record::{self, EXTENDED, Head, Kind, RELOCATED, SIDE, TouchRow};
 use crate::format::segment::{self, RecordRow, Row, TRAILER_BYTES, Trailer};
 use crate::index::{Due, Entry};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
@@ -375,7 +375,7 @@ impl Shard {
         }
         match head.kind {
             Kind::Put => {
-                let key = self.key(head.namespace, row.name);
+                let key = self.key(head.namespace, row.key());
                 let Some(space) = self.space(head.namespace) else { return Verdict::Drop };
                 match space.entry_at(key.identity, location) {
                     Some(entry) => Verdict::Move(entry),
@@ -393,10 +393,10 @@ impl Shard {
 
     /// Whether the absence of a key must be told once more: not if a newer version does it.
     fn bury_or_drop(&self, row: &RecordRow<'_>) -> Verdict {
-        let key = self.key(row.head.namespace, row.name);
+        let key = self.key(row.head.namespace, row.key());
         let superseded = self.space(row.head.namespace).is_some_and(|space| {
             if row.head.flags & SIDE != 0 {
-                space.side.contains_key(row.name)
+                space.side.contains_key(row.key())
             } else {
                 space.index.get(key.identity).is_some()
             }
@@ -405,7 +405,7 @@ impl Shard {
     }
 
     fn carry_delete(&mut self, row: &RecordRow<'_>) -> bool {
-        let key = self.key(row.head.namespace, row.name);
+        let key = self.key(row.head.namespace, row.key());
         let head = Head {
             flags: row.head.flags & SIDE | RELOCATED,
             namespace: row.head.namespace,
@@ -413,7 +413,7 @@ impl Shard {
             ..Head::new(Kind::Delete, row.head.lsn)
         };
         let identity = key.packed();
-        let record = Append { head: &head, key: row.name, value: &[], identity };
+        let record = Append { head: &head, name: row.key(), value: &[], identity };
         let stream = self.survivor_stream(SURVIVOR_STREAMS);
         self.log.append(stream, &record, &mut self.pool, self.now).is_ok()
     }
@@ -453,7 +453,7 @@ impl Shard {
         let flags = RELOCATED;
         let head = Head { flags, value_len: rows.len() as u32, ..row.head };
         let identity = NO_KEY_MARK;
-        let record = Append { head: &head, key: &[], value: &rows, identity };
+        let record = Append { head: &head, name: &[], value: &rows, identity };
         let stream = self.survivor_stream(SURVIVOR_STREAMS);
         self.log.append(stream, &record, &mut self.pool, self.now).is_ok()
     }
@@ -467,10 +467,10 @@ impl Shard {
         entry: &Entry,
         bytes: &[u8],
     ) -> bool {
-        let key = self.key(row.head.namespace, row.name);
+        let key = self.key(row.head.namespace, row.key());
         let decoded = record::decode(bytes, copy.seed);
         let record = match decoded {
-            Ok(record) if record.value_ok && record.key == row.name => record,
+            Ok(record) if record.value_ok && record.name == row.name => record,
             damaged => {
                 let place = RecordPlace {
                     namespace: key.namespace,
@@ -485,17 +485,18 @@ impl Shard {
                 return true;
             }
         };
-        let expires_at = exact_expiry(entry, record.head.expires_at, self.now)
+        let limit = record.label.limit;
+        let expires_at = exact_expiry(entry, record.head.expires_at, limit, self.now)
             .filter(|_| !planted!(ForgetExpiry));
         let head = Head {
-            flags: record.head.flags & SIDE | RELOCATED,
+            flags: record.head.flags & (SIDE | EXTENDED) | RELOCATED,
             touch: entry.touch,
             expires_at,
             ..record.head
         };
         let stream = self.survivor_stream(compact::stream_of(expires_at, self.now));
         let identity = key.packed();
-        let append = Append { head: &head, key: record.key, value: record.value, identity };
+        let append = Append { head: &head, name: record.name, value: record.value, identity };
         let Ok(to) = self.log.append(stream, &append, &mut self.pool, self.now) else {
             return false;
         };

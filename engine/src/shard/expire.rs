@@ -24,8 +24,11 @@ pub struct Expired {
     pub namespace: Namespace,
     /// The key.
     pub key: Box<[u8]>,
-    /// The type of its value; `None` for a key of the side table whose value is not in RAM.
+    /// The type of its value; `None` for a key of the side table or of an owner whose value is not
+    /// in RAM.
     pub value_type: Option<u8>,
+    /// Whether its label named an owner.
+    pub has_owner: bool,
     /// When it was due: to the millisecond, except that a touched key whose value had left RAM is due
     /// at the end of its second.
     pub due: UnixMillis,
@@ -66,7 +69,9 @@ impl Shard {
             Due::At(seconds) => Some(UnixMillis(seconds * 1000)),
             Due::Never | Due::Far => None,
         };
+        let limit = self.space(ns).and_then(|space| space.label_of(identity)?.label.limit);
         let Some(due) = self.exact_due(ns, identity, entry).or(second) else { return };
+        let due = limit.map_or(due, |limit| due.min(limit));
         if due > now {
             self.schedule(ns, identity, Some(due));
         } else if self.can_name(ns, identity, entry) {
@@ -111,6 +116,12 @@ impl Shard {
         due: Option<UnixMillis>,
         named: Option<Named<'_>>,
     ) {
+        // Gone with the entry; but whoever is told needs what it says.
+        let labelled = self.space(namespace).and_then(|space| space.labelled_at(identity, location));
+        let (hidden, owned) = labelled.map_or((false, None), |labelled| {
+            let owned = !labelled.label.owner.is_empty();
+            (labelled.label.hidden, owned.then(|| Box::from(labelled.key)))
+        });
         let Some(entry) = self.space_mut(namespace).remove_at(identity, location) else { return };
         let packed = pack(namespace, identity);
         let ahead = self.ahead.take(packed, &entry);
@@ -128,12 +139,14 @@ impl Shard {
         if let Some(due) = due {
             self.counters.expiry_lag_ms.record(self.now.since(due));
         }
-        if !self.ahead.is_on() {
+        if !self.ahead.is_on() || hidden {
             return;
         }
+        let has_owner = owned.is_some();
         let key = key
             .or_else(|| named.map(|named| (named.key.into(), named.value_type)))
-            .or_else(|| ahead.map(|ahead| (ahead.key, Some(ahead.value_type))));
+            .or_else(|| ahead.map(|ahead| (ahead.key, Some(ahead.value_type))))
+            .or_else(|| owned.map(|key| (key, None)));
         let Some((key, value_type)) = key else { return };
         let second = match entry.expiry.due(self.now) {
             Due::At(seconds) => UnixMillis(seconds * 1000),
@@ -141,7 +154,7 @@ impl Shard {
         };
         let due = due.unwrap_or(second);
         let barrier = self.barrier_of(namespace, packed);
-        self.expired.push_back(Expired { namespace, key, value_type, due, barrier });
+        self.expired.push_back(Expired { namespace, key, value_type, has_owner, due, barrier });
     }
 
     /// Puts an expiry that falls due soon on the wheel; the sweep finds the later ones in time.

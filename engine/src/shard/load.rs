@@ -84,18 +84,19 @@ impl Shard {
         if self.hot.peek(key.namespace, key.identity, key.bytes).is_some() {
             self.pin(ticket, key.namespace, key.identity, key.bytes);
         }
-        let (Owner::Unknown, Some(entry)) = (owner, self.slot_entry(key)) else {
-            if let Owner::KeyAside(entry) = owner
-                && entry.location != LOST
-                && self.hot.peek_at(key.namespace, key.identity, entry.location).is_none()
-            {
-                self.start_load(ticket, key.namespace, key.identity, &entry);
-                return;
+        let cold = match owner {
+            Owner::Unknown => self.slot_entry(key),
+            // Known to be this key's, but its value may be on disk all the same.
+            Owner::Key(entry) | Owner::KeyAside(entry) if entry.location != LOST => {
+                let hot = self.hot.peek_at(key.namespace, key.identity, entry.location);
+                if hot.is_none() { Some(entry) } else { None }
             }
-            self.events.push_back(Event::Loaded { ticket, outcome: Ok(()) });
-            return;
+            Owner::Key(_) | Owner::KeyAside(_) | Owner::Nobody | Owner::Other => None,
         };
-        self.start_load(ticket, key.namespace, key.identity, &entry);
+        match cold {
+            Some(entry) => self.start_load(ticket, key.namespace, key.identity, &entry),
+            None => self.events.push_back(Event::Loaded { ticket, outcome: Ok(()) }),
+        }
     }
 
     /// Lets go of everything that was loaded for `ticket`.
@@ -253,7 +254,8 @@ impl Shard {
                 return Err(LoadError::Corrupt);
             }
         };
-        let expires_at = exact_expiry(entry, record.head.expires_at, self.now);
+        let limit = record.label.limit;
+        let expires_at = exact_expiry(entry, record.head.expires_at, limit, self.now);
         let ms_left = expires_at.is_none_or(|at| at > self.now);
         if !ms_left {
             let named = Named { key: record.key, value_type: Some(record.head.value_type) };
@@ -294,20 +296,23 @@ impl Shard {
         // The record's bytes stay counted as live, so that its segment outlasts the mark, which is in
         // RAM until a checkpoint has it.
         self.checkpointing.want();
-        let lost = |entry: &mut Entry| entry.location = LOST;
-        self.space_mut(place.namespace).update_at(place.identity, place.location, lost);
+        self.space_mut(place.namespace).lose_at(place.identity, place.location);
     }
 }
 
 /// The expiry of an entry to the millisecond where the record knows it, to the second (rounded up)
-/// where a touch has moved it since.
+/// where a touch has moved it since, though not beyond its limit.
 pub(super) fn exact_expiry(
     entry: &Entry,
     recorded: Option<UnixMillis>,
+    limit: Option<UnixMillis>,
     now: UnixMillis,
 ) -> Option<UnixMillis> {
     match entry.expiry.due(now) {
-        Due::At(seconds) if entry.touch > 0 => Some(UnixMillis(seconds * 1000)),
+        Due::At(seconds) if entry.touch > 0 => {
+            let at = UnixMillis(seconds * 1000);
+            Some(limit.map_or(at, |limit| at.min(limit)))
+        }
         _ => recorded,
     }
 }

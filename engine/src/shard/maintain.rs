@@ -134,7 +134,7 @@ impl Shard {
     }
 
     pub(super) fn index_bytes(&self) -> usize {
-        self.spaces.iter().map(|space| space.index.bytes()).sum()
+        self.spaces.iter().map(|space| space.index.bytes() + space.labels.bytes()).sum()
     }
 
     /// Changes the memory budget, in bytes of the whole process.

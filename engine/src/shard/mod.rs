@@ -22,6 +22,7 @@ mod expire;
 mod load;
 mod maintain;
 mod open;
+mod owned;
 mod read;
 mod scan;
 mod stats;
@@ -31,6 +32,7 @@ mod write;
 
 pub use expire::Expired;
 pub use load::LoadError;
+pub use owned::Owned;
 pub use read::{Found, Lookup};
 pub use scan::ScannedKey;
 pub use stats::Stats;
@@ -156,7 +158,7 @@ impl Shard {
         self.poll_expired().map(Event::Expired).or_else(|| self.events.pop_front())
     }
 
-    /// Keys in a namespace, including those that expired within the last moments.
+    /// Keys in a namespace that are not hidden, including those that expired within the last moments.
     pub fn len(&self, namespace: Namespace) -> u64 {
         self.space(namespace).map_or(0, Space::len)
     }

@@ -67,7 +67,7 @@ impl Shard {
             recovered.appended_lsn,
             recovered.next_seq,
         );
-        let entries: u64 = spaces.iter().skip(1).map(crate::space::Space::len).sum();
+        let entries: u64 = spaces.iter().skip(1).map(crate::space::Space::entries).sum();
         let counters = Counters {
             corrupt_records: recovered.corrupt,
             recovery_records: recovered.records,
@@ -119,7 +119,7 @@ impl Shard {
     /// later record can be taken for its continuation.
     fn void_unfinished_group(&mut self, disk: &mut dyn Disk) -> Result<(), OpenError> {
         let head = Head::new(Kind::Open, self.log.next_lsn());
-        let record = Append { head: &head, key: &[], value: &[], identity: NO_KEY_MARK };
+        let record = Append { head: &head, name: &[], value: &[], identity: NO_KEY_MARK };
         loop {
             self.maintain();
             let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);

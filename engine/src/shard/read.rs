@@ -102,8 +102,9 @@ impl Shard {
             Slot::Free => return Owner::Nobody,
             Slot::Index(entry) | Slot::Side(entry) => entry,
         };
-        if entry.expiry.surely_passed(now) {
-            let aside = matches!(slot, Slot::Side(_));
+        let aside = matches!(slot, Slot::Side(_));
+        let beyond = |space: &Space| !aside && space.limit_passed(key.identity, now);
+        if entry.expiry.surely_passed(now) || self.space(key.namespace).is_some_and(beyond) {
             if !aside && !self.can_name(key.namespace, key.identity, &entry) {
                 // Whoever listens must be told whose expiry it was.
                 return Owner::Unknown;
@@ -112,7 +113,7 @@ impl Shard {
             self.expire_entry(key.namespace, key.identity, entry.location, None, named);
             return Owner::Nobody;
         }
-        if matches!(slot, Slot::Side(_)) {
+        if aside {
             return Owner::KeyAside(entry);
         }
         if entry.location == LOST {
@@ -121,7 +122,13 @@ impl Shard {
         match self.hot.peek_at(key.namespace, key.identity, entry.location) {
             Some(hot) if hot.key() == key.bytes => Owner::Key(entry),
             Some(_) => Owner::Other,
-            None => Owner::Unknown,
+            // An owner's keys are whole in RAM, so whose the entry is, is known without the disk.
+            None => match self.space(key.namespace).and_then(|s| s.label_of(key.identity)) {
+                Some(labelled) if labelled.label.owner.is_empty() => Owner::Unknown,
+                Some(labelled) if labelled.key == key.bytes => Owner::Key(entry),
+                Some(_) => Owner::Other,
+                None => Owner::Unknown,
+            },
         }
     }
 

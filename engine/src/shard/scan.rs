@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use super::load::{Deferred, RecordPlace};
 use super::{Event, Shard, Ticket};
 use crate::format::DecodeError;
+use crate::format::label::{EXTENSION_BYTES_MAX, Label};
 use crate::format::record;
 use crate::index::{Entry, Identity};
 use crate::io::IoResult;
@@ -26,8 +27,9 @@ pub struct ScannedKey {
 
 /// First read of a record whose key is wanted: header and any ordinary key.
 pub(super) const HEAD_BYTES: usize = 512;
-/// Second read, if the key is longer: header and the longest key.
-pub(super) const HEAD_BYTES_MAX: usize = record::HEADER_BYTES + record::KEY_BYTES_MAX;
+/// Second read, if the key is longer: header, the longest key and its label.
+pub(super) const HEAD_BYTES_MAX: usize =
+    record::HEADER_BYTES + record::KEY_BYTES_MAX + EXTENSION_BYTES_MAX;
 
 /// A scan whose keys are being read.
 struct Scan {
@@ -74,9 +76,31 @@ impl Shard {
     /// Finds one key at random, chosen by `seed`. Answers by [`Event::Scanned`] with at most one key.
     pub fn random(&mut self, ticket: Ticket, namespace: Namespace, seed: u64, now: UnixMillis) {
         self.advance(now);
-        let entry = self.space(namespace).and_then(|space| space.index.random(seed));
+        let entry = self.random_entry(namespace, seed);
         let aside = entry.is_none();
         self.collect(ticket, namespace, entry.into_iter().collect(), 0, aside);
+    }
+
+    /// An entry at random whose key is not hidden.
+    fn random_entry(&self, namespace: Namespace, seed: u64) -> Option<(Identity, Entry)> {
+        /// Draws before the first visible entry in hash order will do.
+        const DRAWS: u64 = 32;
+        let space = self.space(namespace).filter(|space| !space.index.is_empty())?;
+        let visible = |(identity, entry): &(Identity, Entry)| {
+            !self.is_hidden(namespace, *identity, entry.location)
+        };
+        let mut draws = (0..DRAWS).map(|draw| seed.wrapping_add(draw << 40 | draw << 20 | draw));
+        if let Some(found) = draws.find_map(|seed| space.index.random(seed).filter(visible)) {
+            return Some(found);
+        }
+        let mut cursor = 0;
+        loop {
+            let (entries, next) = space.index.scan(cursor, 256);
+            match (entries.into_iter().find(visible), next) {
+                (None, 1..) => cursor = next,
+                (found, _) => return found,
+            }
+        }
     }
 
     fn collect(
@@ -112,6 +136,9 @@ impl Shard {
         bytes: usize,
     ) {
         if entry.expiry.surely_passed(self.now) || entry.location == LOST {
+            return;
+        }
+        if self.is_hidden(namespace, identity, entry.location) {
             return;
         }
         let Some(scan) = self.scans.under_way.get_mut(&id) else { return };
@@ -152,15 +179,21 @@ impl Shard {
             self.settle_scan(read.scan, Some(Err(())));
             return;
         };
-        let decoded = record::decode_head(&buffer[place.skip..read.bytes], place.seed)
-            .map(|(head, key, _)| (Bytes::copy_from_slice(key), head));
+        let decoded = record::decode_head(&buffer[place.skip..read.bytes], place.seed).and_then(
+            |(head, name, _)| {
+                let (key, extension) = head.split_name(name);
+                let label = Label::decode(extension)?;
+                Ok((Bytes::copy_from_slice(key), head, (label.limit, label.hidden)))
+            },
+        );
         let read_all =
             read.bytes >= place.skip + entry.size.bytes_max() || read.bytes > HEAD_BYTES_MAX;
         self.give_back(result);
         let found = match decoded {
-            Ok((bytes, head)) => {
-                let expires_at = super::load::exact_expiry(&entry, head.expires_at, self.now);
-                let live = expires_at.is_none_or(|at| at > self.now);
+            Ok((bytes, head, (limit, hidden))) => {
+                let recorded = head.expires_at;
+                let expires_at = super::load::exact_expiry(&entry, recorded, limit, self.now);
+                let live = !hidden && expires_at.is_none_or(|at| at > self.now);
                 live.then_some(Ok(ScannedKey { bytes, value_type: head.value_type }))
             }
             Err(DecodeError::Short) if !read_all => {

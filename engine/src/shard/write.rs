@@ -3,13 +3,16 @@
 //! Every function either changes log, index and hot set together or changes nothing.
 
 use super::Shard;
+use super::owned::{OwnedLabel, cut, name};
 use super::read::Owner;
+use crate::format::label::Label;
 use crate::format::record::{self, Head, Kind, TouchRow};
 use crate::hot::NewEntry;
 use crate::index::{Due, Entry, Expiry, Identity, SizeClass, touch_class_of, touch_quantum_secs};
 use crate::key::{Key, pack};
+use crate::labels::Place;
 use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM, segment_bytes_alone};
-use crate::space::{LOST, SideEntry};
+use crate::space::LOST;
 use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
 
 /// Why a write was refused. Nothing has changed.
@@ -72,8 +75,27 @@ impl Shard {
         expires_at: Option<UnixMillis>,
         now: UnixMillis,
     ) -> Result<Lsn, Refused> {
+        self.put_labelled(key, value_type, value, expires_at, &Label::NONE, now)
+    }
+
+    /// As [`Shard::put`], with a label, which lasts until the key is next put or deleted. Cuts the
+    /// expiry at the label's limit. A key that has an owner may be written while it is cold.
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed.
+    pub fn put_labelled(
+        &mut self,
+        key: &Key<'_>,
+        value_type: u8,
+        value: &[u8],
+        expires_at: Option<UnixMillis>,
+        label: &Label<'_>,
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
         let now = self.advance(now);
-        self.check_lengths(key, value)?;
+        let expires_at = cut(expires_at, label.limit);
+        let name = name(key, label)?;
+        self.check_lengths(key, &name, value)?;
         let (old, aside) = match self.owner(key, now) {
             Owner::Nobody => (None, false),
             Owner::Key(entry) => (Some(entry), false),
@@ -81,16 +103,19 @@ impl Shard {
             Owner::Other => (None, true),
             Owner::Unknown => return Err(Refused::NotResident),
         };
+        let ext_len = (name.len() - key.bytes.len()) as u16;
         let mut head = Head {
             value_type,
             value_len: value.len() as u32,
             expires_at,
-            flags: if aside { record::SIDE } else { 0 },
+            ext_len,
+            flags: if aside { record::SIDE } else { 0 }
+                | if ext_len > 0 { record::EXTENDED } else { 0 },
             ..self.head(Kind::Put, key.namespace, key.bytes)
         };
         let packed = self.pack(&mut head, key.bytes, value);
         let stored = packed.as_deref().unwrap_or(value);
-        let location = self.append(&head, key.bytes, stored, key.packed())?;
+        let location = self.append(&head, &name, stored, key.packed())?;
         self.packed(value, packed);
         let entry = Entry {
             location,
@@ -99,7 +124,7 @@ impl Shard {
             freq: old.map_or(0, |entry| entry.freq),
             touch: 0,
         };
-        self.set_entry(key, entry, old, aside);
+        self.set_entry(key, entry, old, aside, label);
         self.rearm(key.namespace, key.identity, old.filter(|_| !aside), expires_at);
         let written = NewEntry {
             namespace: key.namespace,
@@ -146,12 +171,8 @@ impl Shard {
             ..self.head(Kind::Delete, key.namespace, key.bytes)
         };
         self.append(&head, key.bytes, &[], key.packed())?;
-        let space = self.space_mut(key.namespace);
-        if aside {
-            space.side.remove(key.bytes);
-        } else {
-            space.index.remove(key.identity);
-        }
+        let place = Place { identity: key.identity, aside, key: key.bytes };
+        self.space_mut(key.namespace).remove(&place);
         self.bury(old);
         Ok(head.lsn)
     }
@@ -171,7 +192,7 @@ impl Shard {
         let location = self.append(&head, key.bytes, value, key.packed())?;
         let size = SizeClass::of(head.record_bytes());
         let entry = Entry { location, size, expiry: Expiry::NONE, freq: 0, touch: 0 };
-        self.set_entry(key, entry, None, flags & record::SIDE != 0);
+        self.set_entry(key, entry, None, flags & record::SIDE != 0, &Label::NONE);
         Ok(head.lsn)
     }
 
@@ -193,6 +214,8 @@ impl Shard {
             return Err(Refused::NotResident);
         };
         let (value, value_type, old_at) = (hot.value(), hot.value_type(), hot.expires_at());
+        let label = self.label_of(key, owner).map(OwnedLabel::from);
+        let expires_at = cut(expires_at, label.as_ref().and_then(|label| label.limit));
         if old_at == expires_at {
             return Ok(self.barrier(key));
         }
@@ -203,7 +226,8 @@ impl Shard {
         {
             return self.touch(key, &entry, (old_s, new_s), new, now);
         }
-        self.put(key, value_type, &value, expires_at, now)
+        let label = label.unwrap_or_default();
+        self.put_labelled(key, value_type, &value, expires_at, &label.view(), now)
     }
 
     /// Moves an expiry from second `old` to the later second `new`. Journaled only when it leaves
@@ -270,7 +294,7 @@ impl Shard {
     /// [`Refused`], with nothing changed.
     pub fn clear(&mut self, namespace: Namespace, now: UnixMillis) -> Result<Lsn, Refused> {
         self.advance(now);
-        if self.len(namespace) == 0 {
+        if self.space(namespace).is_none_or(|space| space.entries() == 0) {
             return Ok(self.space(namespace).map_or(Lsn::NONE, |space| space.cleared));
         }
         let head = self.head(Kind::Clear, namespace, &[]);
@@ -313,7 +337,7 @@ impl Shard {
     /// Appends a commit. Grouped records leave room for theirs; others must have asked.
     pub(super) fn append_commit(&mut self) -> Lsn {
         let head = Head::new(Kind::Commit, self.log.next_lsn());
-        let record = Append { head: &head, key: &[], value: &[], identity: NO_KEY_MARK };
+        let record = Append { head: &head, name: &[], value: &[], identity: NO_KEY_MARK };
         let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
         appended.expect("there is room for a commit");
         head.lsn
@@ -324,7 +348,7 @@ impl Shard {
         Head { namespace, key_len, ..Head::new(kind, self.log.next_lsn()) }
     }
 
-    fn check_lengths(&self, key: &Key<'_>, value: &[u8]) -> Result<(), Refused> {
+    fn check_lengths(&self, key: &Key<'_>, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         let limit = |len, max| if len > max { Err(Refused::TooLarge { len, max }) } else { Ok(()) };
         limit(key.bytes.len(), record::KEY_BYTES_MAX)?;
         limit(value.len(), self.value_bytes_max())?;
@@ -332,6 +356,7 @@ impl Shard {
         let head = Head {
             flags: record::GROUPED,
             value_len: value.len() as u32,
+            ext_len: (name.len() - key.bytes.len()) as u16,
             ..self.head(Kind::Put, key.namespace, key.bytes)
         };
         let overhead = segment_bytes_alone(&head) - head.record_bytes();
@@ -343,7 +368,7 @@ impl Shard {
     fn append(
         &mut self,
         head: &Head,
-        key: &[u8],
+        name: &[u8],
         value: &[u8],
         packed: u64,
     ) -> Result<Location, Refused> {
@@ -352,7 +377,7 @@ impl Shard {
         }
         let grouped = if self.group.is_some() { record::GROUPED } else { 0 };
         let head = Head { flags: head.flags | grouped, ..*head };
-        let record = Append { head: &head, key, value, identity: packed };
+        let record = Append { head: &head, name, value, identity: packed };
         let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
         let location = appended.map_err(|_| Refused::Full)?;
         self.undurable.note(packed, head.lsn);
@@ -363,15 +388,18 @@ impl Shard {
     }
 
     /// Enters a key's new entry and buries the old one.
-    fn set_entry(&mut self, key: &Key<'_>, entry: Entry, old: Option<Entry>, aside: bool) {
+    fn set_entry(
+        &mut self,
+        key: &Key<'_>,
+        entry: Entry,
+        old: Option<Entry>,
+        aside: bool,
+        label: &Label<'_>,
+    ) {
         let segment_bytes = self.root.segment_bytes;
-        let space = self.space_mut(key.namespace);
-        if aside {
-            let identity = key.identity;
-            space.side.insert(key.bytes.into(), SideEntry { identity, entry });
-        } else {
-            space.index.insert(key.identity, entry);
-        }
+        let owner_hash = self.owner_hash(label.owner);
+        let place = Place { identity: key.identity, aside, key: key.bytes };
+        self.space_mut(key.namespace).insert(&place, entry, label, owner_hash);
         self.log
             .segments
             .add_live(entry.location.split(segment_bytes).0, entry.size.bytes_max() as u64);

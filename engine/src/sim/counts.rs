@@ -21,6 +21,8 @@ pub struct Counts {
     pub gets: u64,
     pub scans: u64,
     pub groups: u64,
+    pub owner_checks: u64,
+    pub owned: u64,
     pub refused_full: u64,
     pub waits: u64,
     pub poisoned: u64,
@@ -59,6 +61,8 @@ impl Counts {
             ("gets", self.gets),
             ("scans", self.scans),
             ("groups", self.groups),
+            ("owner_checks", self.owner_checks),
+            ("owned", self.owned),
             ("refused_full", self.refused_full),
             ("waits", self.waits),
             ("poisoned", self.poisoned),
@@ -100,6 +104,8 @@ impl Counts {
         self.gets += other.gets;
         self.scans += other.scans;
         self.groups += other.groups;
+        self.owner_checks += other.owner_checks;
+        self.owned += other.owned;
         self.refused_full += other.refused_full;
         self.waits += other.waits;
         self.poisoned += other.poisoned;

@@ -6,6 +6,7 @@
 //! Invariant: the same program gives the same trace.
 
 mod commands;
+mod owners;
 mod restart;
 mod verify;
 
@@ -79,6 +80,8 @@ pub struct World {
     scans: BTreeMap<u64, ScanWatch>,
     next_ticket: u64,
     versions: u64,
+    /// Whether values are set with labels.
+    labelled: bool,
     counts: Counts,
 }
 
@@ -140,6 +143,7 @@ impl World {
             scans: BTreeMap::new(),
             next_ticket: 1,
             versions: 0,
+            labelled: program.labelled,
             counts: Counts { seeds: 1, ..Counts::default() },
         }
     }

@@ -12,6 +12,9 @@ use std::rc::Rc;
 
 use crate::units::{Lsn, UnixMillis};
 
+pub mod label;
+use label::ModelLabel;
+
 /// Namespace and bytes of a key.
 pub type ModelKey = (u16, Rc<[u8]>);
 
@@ -50,6 +53,8 @@ pub struct Live {
     pub gone: bool,
     /// Whether an event must still tell of its expiry, or has.
     pub told: Told,
+    /// What it was set with.
+    pub label: ModelLabel,
 }
 
 /// What is known of the event that tells of a key's expiry.
@@ -76,6 +81,8 @@ pub enum Change {
         value_type: u8,
         /// When it expires.
         expires_at: Option<UnixMillis>,
+        /// Its label.
+        label: ModelLabel,
     },
     /// Deletes a key.
     Delete(ModelKey),
@@ -289,7 +296,7 @@ impl Model {
             return Err(format!("{} at {now}: saw {seen:?}, expected {live:?}", name(key)));
         }
         if let (Some(live), Seen::Absent) = (live, seen) {
-            if self.listening && live.told == Told::Not {
+            if self.listening && live.told == Told::Not && !live.label.hidden {
                 return Err(format!("{} expired, and no event told of it", name(key)));
             }
             live.gone = true;
@@ -409,7 +416,7 @@ impl Model {
 fn add_grace(state: &mut State) {
     for live in state.values_mut().filter(|live| live.quantum_ms > 0) {
         if let Some(at) = live.expires_min {
-            live.expires_max = Some(whole_second(at).plus(live.quantum_ms));
+            live.expires_max = live.label.cut(Some(whole_second(at).plus(live.quantum_ms)));
         }
     }
     // The clock may have been set back.
@@ -461,7 +468,7 @@ impl Change {
 
     fn apply(&self, state: &mut State, lsn: Lsn) {
         match self {
-            Change::Put { key, value, value_type, expires_at } => {
+            Change::Put { key, value, value_type, expires_at, label } => {
                 let live = Live {
                     value: value.clone(),
                     value_type: *value_type,
@@ -471,6 +478,7 @@ impl Change {
                     quantum_ms: 0,
                     gone: false,
                     told: Told::Not,
+                    label: *label,
                 };
                 state.insert(key.clone(), live);
             }
@@ -488,7 +496,7 @@ impl Change {
             Change::Touch(key, at, quantum_ms) => {
                 if let Some(live) = state.get_mut(key) {
                     live.expires_min = Some(*at);
-                    live.expires_max = Some(whole_second(*at));
+                    live.expires_max = live.label.cut(Some(whole_second(*at)));
                     live.quantum_ms = live.quantum_ms.max(*quantum_ms);
                     live.lsns.1 = if lsn == Lsn::NONE { live.lsns.1 } else { lsn };
                 }

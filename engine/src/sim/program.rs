@@ -185,6 +185,8 @@ pub struct Program {
     pub block_bytes: usize,
     /// The first opening.
     pub setup: Setup,
+    /// Whether values are set with labels.
+    pub labelled: bool,
     /// The script.
     pub ops: Vec<Op>,
 }
@@ -199,7 +201,8 @@ impl Program {
         let mut taste = Taste::draw(&mut rng, profile, segment_bytes);
         let length = rng.pick(&[20, 60, 150, 400]);
         let ops = (0..length).map(|_| taste.op(&mut rng)).collect();
-        Program { seed, profile, segment_bytes, block_bytes, setup, ops }
+        let labelled = Rng::named(seed, "labels").chance(1, 2);
+        Program { seed, profile, segment_bytes, block_bytes, setup, labelled, ops }
     }
 }
 

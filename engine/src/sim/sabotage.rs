@@ -53,11 +53,17 @@ pub enum Sabotage {
     UnloggedDictionary,
     /// A dictionary is deleted that records still need.
     DictionaryTooSoon,
+    /// The grace of a recovery goes beyond a limit.
+    GraceBeyondLimit,
+    /// Recovery keeps labels whose entries have gone.
+    KeepStaleLabels,
+    /// Replay does not look at labels.
+    IgnoreLabels,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 20] = [
+    pub const ALL: [Sabotage; 23] = [
         Sabotage::WriteWithoutSync,
         Sabotage::ReplyEarly,
         Sabotage::ReleaseEarly,
@@ -78,6 +84,9 @@ impl Sabotage {
         Sabotage::ScanLosesMoved,
         Sabotage::UnloggedDictionary,
         Sabotage::DictionaryTooSoon,
+        Sabotage::GraceBeyondLimit,
+        Sabotage::KeepStaleLabels,
+        Sabotage::IgnoreLabels,
     ];
 }
 
@@ -91,7 +100,8 @@ impl Sabotage {
             | Sabotage::DropTouches
             | Sabotage::LeaveGroupOpen
             | Sabotage::NoGrace
-            | Sabotage::DictionaryTooSoon => 10_000,
+            | Sabotage::DictionaryTooSoon
+            | Sabotage::GraceBeyondLimit => 10_000,
             _ => 300,
         }
     }

@@ -11,7 +11,8 @@ use std::hash::Hasher;
 use document::{Golden, parse};
 use emberlog_engine::format::batch::{self, BatchHead, IDENTITY_BYTES};
 use emberlog_engine::format::bytes::Seed;
-use emberlog_engine::format::checkpoint::{self, PAGE_BYTES, PageHead, Payload};
+use emberlog_engine::format::checkpoint::{self, LabelRow, PAGE_BYTES, PageHead, Payload};
+use emberlog_engine::format::label::Label;
 use emberlog_engine::format::record::{self, Head, Kind, TouchRow};
 use emberlog_engine::format::segment::{self, BatchRow, RecordRow, Row, SegmentHead, Trailer};
 use emberlog_engine::format::superblock::{CheckpointRef, Superblock};
@@ -23,6 +24,9 @@ use emberlog_engine::units::{
     BatchSeq, Incarnation, KeyHash, Location, Lsn, Namespace, SegmentId, UnixMillis,
 };
 use siphasher::sip::SipHasher13;
+
+/// Owner, limit and hidden of the golden label.
+const EXTENSION_BYTES: usize = 2 + 3 + 2 + 6 + 2;
 
 const TEXT: &str = include_str!("../../../FORMAT.md");
 
@@ -61,13 +65,19 @@ fn tables_describe_their_bytes_without_a_gap() {
     let all = all();
     let sizes = [
         ("batch-header", batch::HEADER_BYTES),
+        (
+            "checkpoint-label-page",
+            checkpoint::PAGE_HEADER_BYTES + checkpoint::LABEL_ROW_BYTES + 3 + EXTENSION_BYTES,
+        ),
         ("checkpoint-page", checkpoint::PAGE_HEADER_BYTES),
         ("checkpoint-row", checkpoint::ROW_BYTES),
         ("checkpoint-side-page", checkpoint::PAGE_HEADER_BYTES + checkpoint::ROW_BYTES + 2 + 3),
+        ("extension", EXTENSION_BYTES),
         ("footer-batch-row", segment::batch_row_bytes()),
         ("footer-record-row", segment::record_row_bytes(&put_head())),
         ("identity-list", IDENTITY_BYTES),
         ("record-dictionary", head_of(&all["record-dictionary"]).record_bytes()),
+        ("record-labelled", put_head().record_bytes() + EXTENSION_BYTES),
         ("record-packed", head_of(&all["record-packed"]).record_bytes()),
         ("record-put", put_head().record_bytes()),
         ("record-touch", record::HEADER_BYTES + record::TOUCH_ROW_BYTES),
@@ -231,7 +241,7 @@ fn head_of(g: &Golden) -> Head {
         namespace: Namespace(g.narrow("namespace")),
         key_len: g.narrow("key len"),
         value_len: g.narrow("value len"),
-        idle_ttl_s: g.narrow("idle ttl"),
+        ext_len: g.narrow("ext len"),
         lsn: Lsn(g.value("lsn")),
         expires_at: (expires != 0).then_some(UnixMillis(expires)),
     }
@@ -243,20 +253,23 @@ fn put_head() -> Head {
 
 #[test]
 fn records() {
-    for (name, key, value) in [
-        ("record-put", "key", "value"),
-        ("record-touch", "", "rows"),
-        ("record-dictionary", "key", "value"),
-        ("record-packed", "key", "value"),
+    for (name, parts, value) in [
+        ("record-put", &["key"][..], "value"),
+        ("record-labelled", &["key", "extension"], "value"),
+        ("record-touch", &[], "rows"),
+        ("record-dictionary", &["key"], "value"),
+        ("record-packed", &["key"], "value"),
     ] {
         let g = golden(name);
         let head = head_of(&g);
-        let key = if key.is_empty() { &[] } else { g.raw(key) };
+        let full = parts.iter().flat_map(|part| g.raw(part)).copied().collect::<Vec<u8>>();
         let mut out = vec![0xff; head.padded_bytes()];
-        record::encode(&head, key, g.raw(value), seed(), &mut out);
+        record::encode(&head, &full, g.raw(value), seed(), &mut out);
         assert_eq!(out[..g.bytes.len()], g.bytes, "{name}");
         let decoded = record::decode(&g.bytes, seed()).unwrap();
+        let key = if parts.is_empty() { &[] } else { g.raw("key") };
         assert_eq!((decoded.head, decoded.key, decoded.value), (head, key, g.raw(value)));
+        assert_eq!(decoded.name, full);
         assert!(decoded.value_ok);
         for (at, bad) in flips(&g.bytes) {
             let noticed = record::decode(&bad, seed()).map_or(true, |record| !record.value_ok);
@@ -278,6 +291,38 @@ fn a_packed_value_and_its_dictionary() {
     assert_eq!(String::from_utf8(raw).unwrap(), text);
     assert!(TEXT.contains(text), "the text says what it unpacks to");
     assert!(emberlog_engine::compress::unpack(packed.raw("value"), None).is_err());
+}
+
+#[test]
+fn labels() {
+    let g = golden("extension");
+    let label = Label {
+        owner: g.raw("owner"),
+        limit: Some(UnixMillis(g.value("limit"))),
+        hidden: g.narrow::<u8>("hidden tag") == 3,
+    };
+    let mut bytes = Vec::new();
+    label.encode(&mut bytes);
+    assert_eq!(bytes, g.bytes);
+    assert_eq!(Label::decode(&g.bytes).unwrap(), label);
+    assert_eq!(golden("record-labelled").raw("extension"), g.bytes);
+
+    let row = golden("checkpoint-label-page");
+    let stated = LabelRow {
+        identity: row.value("identity"),
+        aside: row.narrow::<u8>("aside") == 1,
+        key: row.raw("key"),
+        extension: row.raw("extension"),
+    };
+    let mut bytes = Vec::new();
+    stated.encode(&mut bytes);
+    assert_eq!(bytes, row.bytes[checkpoint::PAGE_HEADER_BYTES..]);
+    assert_eq!(LabelRow::decode(&bytes).unwrap(), (stated, &[][..]));
+    assert_eq!(stated.identity, key_identity().to_bits());
+    // Any byte is a label, an error, or another label: never a panic.
+    for (_, bad) in flips(&bytes) {
+        let _ = LabelRow::decode(&bad).map(|(row, _)| Label::decode(row.extension).is_ok());
+    }
 }
 
 #[test]
@@ -348,13 +393,18 @@ fn checkpoint_pages() {
     let wall = UnixMillis(golden("superblock").value("newest wall"));
     assert_eq!(entry.expiry.due(wall), Due::At(1_790_000_124));
 
-    let side = golden("checkpoint-side-page");
+    let (side, label) = (golden("checkpoint-side-page"), golden("checkpoint-label-page"));
     for (g, payload, content) in [
         (golden("checkpoint-page"), Payload::Index, row.bytes.clone()),
         (
             golden("checkpoint-side-page"),
             Payload::Side,
             [side.raw("row"), side.raw("key len"), side.raw("key")].concat(),
+        ),
+        (
+            golden("checkpoint-label-page"),
+            Payload::Label,
+            label.bytes[checkpoint::PAGE_HEADER_BYTES..].to_vec(),
         ),
     ] {
         let head = PageHead {

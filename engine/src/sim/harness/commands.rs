@@ -4,6 +4,7 @@ use super::{Parked, World};
 use crate::index::{touch_class_of, touch_quantum_secs};
 use crate::shard::{Expired, LoadError, Lookup, Refused, Room, Ticket};
 use crate::sim::faults::Profile;
+use crate::sim::model::label::ModelLabel;
 use crate::sim::model::{Change, ModelKey, Seen, Value};
 use crate::sim::program::Action;
 use crate::sim::rng::Rng;
@@ -143,7 +144,8 @@ impl World {
 
     /// Upper bound of what a command appends.
     fn bytes_of(&self, action: &Action) -> usize {
-        let key_bytes = |number: &u8| self.keys[usize::from(*number)].1.len() + 128;
+        // Key, record and label.
+        let key_bytes = |number: &u8| self.keys[usize::from(*number)].1.len() + 128 + 300;
         match action {
             Action::Get(_) => 0,
             Action::Clear(_) => 128,
@@ -250,16 +252,25 @@ impl World {
         let value_type = number % 4;
         let wall = self.wall();
         let expires_at = ttl_ms.map(|ms| self.now().plus(ms));
+        let label = if self.labelled {
+            ModelLabel::of(self.versions, expires_at, self.now())
+        } else {
+            ModelLabel::default()
+        };
+        let expires_at = label.cut(expires_at);
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
         let large = name.1.len() + bytes > shard.value_bytes_max() - 1024;
-        let lsn = match shard.put(&key, value_type, &value.0, expires_at, wall) {
+        let view = label.view();
+        let put = shard.put_labelled(&key, value_type, &value.0, expires_at, &view, wall);
+        let lsn = match put {
             // Nothing has changed; a server answers with an error and goes on.
             Err(Refused::TooLarge { .. }) if large => return Ok(()),
             other => other?,
         };
-        self.watch_put(&name);
-        self.model.apply(Change::Put { key: name, value, value_type, expires_at }, Some(lsn))?;
+        self.watch_put(&name, label.hidden);
+        let change = Change::Put { key: name, value, value_type, expires_at, label };
+        self.model.apply(change, Some(lsn))?;
         Ok(())
     }
 
@@ -290,10 +301,11 @@ impl World {
             Some(Seen::Found { expires_at, .. }) => Some(expires_at),
             _ => None,
         };
-        let (Some(shown), Some(old)) = (found, self.model.get(&name).map(|live| live.expires_min))
-        else {
+        let known = self.model.get(&name).map(|live| (live.expires_min, live.label));
+        let (Some(shown), Some((old, label))) = (found, known) else {
             return Ok(());
         };
+        let new = label.cut(new);
         let shard = self.shard();
         let before = shard.appended_lsn();
         let key = shard.key(Namespace(name.0), &name.1);

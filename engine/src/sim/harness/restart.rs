@@ -164,6 +164,7 @@ impl World {
         } else {
             self.counts.unacked_dropped += 1;
         }
+        self.check_owners()?;
         self.check_alarms()?;
         self.note_watermarks()
     }

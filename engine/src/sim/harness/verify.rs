@@ -7,7 +7,7 @@ use super::{PATIENCE, World};
 use crate::shard::{Event, LoadError, Lookup, ScannedKey, Ticket};
 use crate::sim::faults::Profile;
 use crate::sim::model::{Clock, ModelKey, Seen, Value, name};
-use crate::units::{Lsn, Namespace};
+use crate::units::{Lsn, Namespace, UnixMillis};
 
 /// A scan under way, with what it must and what it may find.
 pub(super) struct ScanWatch {
@@ -44,8 +44,8 @@ impl World {
         let watch = ScanWatch {
             namespace,
             count,
-            must: if random { BTreeSet::new() } else { self.model.surely_live(namespace, now) },
-            may: self.model.known(namespace).cloned().collect(),
+            must: if random { BTreeSet::new() } else { self.surely_visible(namespace, now) },
+            may: self.model.visible(namespace).cloned().collect(),
             found: BTreeSet::new(),
             failed: 0,
             random,
@@ -55,11 +55,19 @@ impl World {
         ticket
     }
 
-    pub(super) fn watch_put(&mut self, key: &ModelKey) {
+    fn surely_visible(&self, namespace: u16, now: UnixMillis) -> BTreeSet<ModelKey> {
+        let mut keys = self.model.surely_live(namespace, now);
+        keys.retain(|key| !self.model.is_hidden(key));
+        keys
+    }
+
+    pub(super) fn watch_put(&mut self, key: &ModelKey, hidden: bool) {
         let now = self.now();
-        let throughout = self.model.surely_live(key.0, now).contains(key);
+        let throughout = !hidden && self.surely_visible(key.0, now).contains(key);
         for watch in self.scans.values_mut().filter(|watch| watch.namespace == key.0) {
-            watch.may.insert(key.clone());
+            if !hidden {
+                watch.may.insert(key.clone());
+            }
             if !throughout {
                 // It had expired, and a scan may have passed it by then.
                 watch.must.remove(key);
@@ -127,7 +135,7 @@ impl World {
             return Ok(());
         }
         let now = self.now();
-        let live = self.model.surely_live(watch.namespace, now);
+        let live = self.surely_visible(watch.namespace, now);
         match watch.must.iter().find(|key| live.contains(*key) && !watch.found.contains(*key)) {
             Some(key) => Err(format!("a scan missed {}, which was there throughout", name(key))),
             None => Ok(()),
@@ -141,8 +149,8 @@ impl World {
         }
         let now = self.now();
         for namespace in World::namespaces() {
-            let least = self.model.surely_live(namespace, now).len() as u64;
-            let most = self.model.known(namespace).count() as u64;
+            let least = self.surely_visible(namespace, now).len() as u64;
+            let most = self.model.visible(namespace).count() as u64;
             let counted = self.shard().len(Namespace(namespace));
             let exact = self.profile != Profile::Beyond;
             if exact && !(least..=most).contains(&counted) {
@@ -150,7 +158,7 @@ impl World {
                 return Err(format!("{message}, there are {least} to {most}"));
             }
         }
-        Ok(())
+        self.check_owners()
     }
 
     /// Reads one key, loading it if need be, while other commands go on.

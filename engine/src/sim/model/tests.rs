@@ -6,7 +6,13 @@ fn key(name: &str) -> ModelKey {
 
 fn put(name: &str, value: &str) -> Change {
     let value = value.as_bytes().into();
-    Change::Put { key: key(name), value, value_type: 0, expires_at: None }
+    Change::Put {
+        key: key(name),
+        value,
+        value_type: 0,
+        expires_at: None,
+        label: ModelLabel::default(),
+    }
 }
 
 fn clock(ms: u64) -> Clock {
@@ -62,7 +68,13 @@ fn touches_may_live_a_quantum_longer_after_a_recovery_but_never_shorter() {
     let at = UnixMillis(10_500);
     let value: Value = b"v".as_slice().into();
     let expires_at = Some(UnixMillis(5_000));
-    let put = Change::Put { key: key("a"), value: value.clone(), value_type: 0, expires_at };
+    let put = Change::Put {
+        key: key("a"),
+        value: value.clone(),
+        value_type: 0,
+        expires_at,
+        label: ModelLabel::default(),
+    };
     model.apply(put, Some(Lsn(1))).unwrap();
     model.promise(Lsn(1));
     model.apply(Change::Touch(key("a"), at, 32_000), None).unwrap();
