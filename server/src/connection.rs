@@ -121,14 +121,24 @@ impl Input {
 pub struct Output {
     bytes: Vec<u8>,
     sent: usize,
-    /// From `start` on, nothing leaves before `barrier` is acknowledged; barriers rise.
-    holds: VecDeque<Hold>,
+    /// From a start on, nothing leaves before its hold is released.
+    holds: VecDeque<(usize, Hold)>,
 }
 
-#[derive(Debug)]
-struct Hold {
-    start: usize,
-    barrier: Lsn,
+/// What a reply waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hold {
+    /// This LSN is acknowledged.
+    pub barrier: Lsn,
+    /// It is on stable storage, whatever counts as acknowledged.
+    pub durable: bool,
+}
+
+impl Hold {
+    /// Whether waiting for this is waiting for `other` too.
+    fn covers(self, other: Hold) -> bool {
+        self.barrier >= other.barrier && (self.durable || !other.durable)
+    }
 }
 
 impl Output {
@@ -150,10 +160,10 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
-    /// Holds everything from `start` on back until `barrier` is acknowledged.
-    pub fn hold(&mut self, start: usize, barrier: Lsn) {
-        if self.holds.back().is_none_or(|last| last.barrier < barrier) {
-            self.holds.push_back(Hold { start, barrier });
+    /// Holds everything from `start` on back.
+    pub fn hold(&mut self, start: usize, hold: Hold) {
+        if self.holds.back().is_none_or(|(_, last)| !last.covers(hold)) {
+            self.holds.push_back((start, hold));
         }
     }
 
@@ -162,16 +172,17 @@ impl Output {
         !self.holds.is_empty()
     }
 
-    /// Lets go of what waited for barriers up to `acked`.
-    pub fn release(&mut self, acked: Lsn) {
-        while self.holds.front().is_some_and(|hold| hold.barrier <= acked) {
+    /// Lets go of what waited for barriers up to `acked`, or up to `durable` on stable storage.
+    pub fn release(&mut self, acked: Lsn, durable: Lsn) {
+        let over = |hold: &Hold| hold.barrier <= if hold.durable { durable } else { acked };
+        while self.holds.front().is_some_and(|(_, hold)| over(hold)) {
             self.holds.pop_front();
         }
     }
 
     /// The bytes that may leave now.
     pub fn ready(&self) -> &[u8] {
-        let end = self.holds.front().map_or(self.bytes.len(), |hold| hold.start);
+        let end = self.holds.front().map_or(self.bytes.len(), |(start, _)| *start);
         self.bytes.get(self.sent..end).unwrap_or_default()
     }
 
@@ -190,16 +201,16 @@ impl Output {
         } else if self.sent > OUTPUT_KEEP_BYTES && self.sent > self.bytes.len() / 2 {
             let gone = std::mem::take(&mut self.sent);
             self.bytes.drain(..gone);
-            for hold in &mut self.holds {
-                hold.start -= gone;
+            for (start, _) in &mut self.holds {
+                *start -= gone;
             }
         }
     }
 
     /// Replaces everything that waits for an acknowledgement, which will never come, by `error`.
     pub fn fail(&mut self, error: &[u8]) {
-        if let Some(first) = self.holds.front() {
-            self.bytes.truncate(first.start);
+        if let Some((start, _)) = self.holds.front() {
+            self.bytes.truncate(*start);
             self.holds.clear();
             self.bytes.extend_from_slice(error);
         }
@@ -234,25 +245,39 @@ mod tests {
         for (text, barrier) in [("b", 5), ("c", 3), ("d", 7)] {
             let start = output.position();
             output.buffer(&mut pool).extend(text.as_bytes());
-            output.hold(start, Lsn(barrier));
+            output.hold(start, Hold { barrier: Lsn(barrier), durable: false });
         }
         assert_eq!(ready(&output), "a");
         output.sent(1, &mut pool);
-        output.release(Lsn(4));
+        output.release(Lsn(4), Lsn::NONE);
         assert_eq!(ready(&output), "", "c waits behind b");
-        output.release(Lsn(5));
+        output.release(Lsn(5), Lsn::NONE);
         assert_eq!(ready(&output), "bc");
-        output.release(Lsn(7));
+        output.release(Lsn(7), Lsn::NONE);
         assert_eq!(ready(&output), "bcd");
         output.sent(3, &mut pool);
         assert_eq!((output.pending(), output.position(), output.is_held()), (0, 0, false));
     }
 
     #[test]
+    fn some_replies_wait_for_the_disk_whatever_counts_as_acknowledged() {
+        let (mut output, mut pool) = (Output::default(), BufferPool::default());
+        for (text, barrier, durable) in [("a", 5, false), ("b", 5, true), ("c", 6, false)] {
+            let start = output.position();
+            output.buffer(&mut pool).extend(text.as_bytes());
+            output.hold(start, Hold { barrier: Lsn(barrier), durable });
+        }
+        output.release(Lsn(9), Lsn(4));
+        assert_eq!(ready(&output), "a");
+        output.release(Lsn(9), Lsn(5));
+        assert_eq!(ready(&output), "abc");
+    }
+
+    #[test]
     fn what_will_never_be_acknowledged_becomes_an_error() {
         let (mut output, mut pool) = (Output::default(), BufferPool::default());
         output.buffer(&mut pool).extend(b"+a\r\n+b\r\n+c\r\n");
-        output.hold(4, Lsn(9));
+        output.hold(4, Hold { barrier: Lsn(9), durable: false });
         output.fail(b"-IOERR\r\n");
         assert_eq!(ready(&output), "+a\r\n-IOERR\r\n");
     }

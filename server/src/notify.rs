@@ -23,6 +23,8 @@ pub const ZSET: u32 = 1 << 6;
 pub const HASH: u32 = 1 << 7;
 /// Keys that expired.
 pub const EXPIRED: u32 = 1 << 9;
+/// Events of types that Redis does not have.
+pub const MODULE: u32 = 1 << 13;
 /// Keys that did not exist before.
 pub const NEW: u32 = 1 << 12;
 
@@ -40,7 +42,7 @@ const LETTERS: [(char, u32); 14] = [
     ('x', EXPIRED),
     ('e', 1 << 10),
     ('t', 1 << 8),
-    ('d', 1 << 13),
+    ('d', MODULE),
     ('n', NEW),
     ('K', KEYSPACE),
     ('E', KEYEVENT),

@@ -9,6 +9,7 @@
 
 mod compression;
 mod index;
+mod objects;
 mod plot;
 mod report;
 mod restart;
@@ -47,6 +48,11 @@ const PARTS: &[Part] = &[
         name: "compression",
         about: "bytes won and CPU time spent by compression, on against off",
         run: compression::run,
+    },
+    Part {
+        name: "sessions",
+        about: "RAM of an idle session and bytes of a page view, beside the peer",
+        run: objects::run,
     },
 ];
 

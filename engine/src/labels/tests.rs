@@ -62,18 +62,14 @@ fn labels_are_a_map_with_chains() {
             let label = Label { owner, limit: limit.map(UnixMillis), hidden: draw(4) == 0 };
             let place = Place { identity: identity(number), aside, key: &key };
             let name = (number, aside, key.clone());
-            match draw(4) {
-                0 => {
-                    labels.remove(&place);
-                    model.remove(&name);
-                }
-                _ => {
-                    labels.set(&place, &label, hash(owner));
-                    if label.is_none() {
-                        model.remove(&name);
-                    } else {
-                        model.insert(name, (owner.to_vec(), limit, label.hidden));
-                    }
+            if draw(4) == 0 {
+                labels.remove(&place);
+                model.remove(&name);
+            } else {
+                labels.set(&place, &label, hash(owner));
+                model.remove(&name);
+                if !label.is_none() {
+                    model.insert(name, (owner.to_vec(), limit, label.hidden));
                 }
             }
             check(&labels, &model);

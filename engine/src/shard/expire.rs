@@ -117,7 +117,8 @@ impl Shard {
         named: Option<Named<'_>>,
     ) {
         // Gone with the entry; but whoever is told needs what it says.
-        let labelled = self.space(namespace).and_then(|space| space.labelled_at(identity, location));
+        let labelled =
+            self.space(namespace).and_then(|space| space.labelled_at(identity, location));
         let (hidden, owned) = labelled.map_or((false, None), |labelled| {
             let owned = !labelled.label.owner.is_empty();
             (labelled.label.hidden, owned.then(|| Box::from(labelled.key)))

@@ -136,6 +136,7 @@ pub(super) fn class(kind: Kind) -> u32 {
         Kind::List => notify::LIST,
         Kind::ZSet => notify::ZSET,
         Kind::String => notify::STRING,
+        Kind::Session | Kind::Revoked => notify::MODULE,
     }
 }
 

@@ -6,9 +6,13 @@
 //! looked up cold after the first write.
 
 use emberlog_engine::format::record::KEY_BYTES_MAX;
-use emberlog_engine::{Found, Key, Lookup, Lsn, Namespace, Refused, Room, Shard, UnixMillis};
+use emberlog_engine::{
+    Found, Key, Label, Lookup, Lsn, Namespace, Refused, Room, Shard, UnixMillis,
+};
 
+use super::event::Message;
 use super::overlay::{Overlay, Written};
+use super::prefix::{Seal, Seals};
 use super::{Stop, parse, text};
 use crate::notify;
 use crate::resp::Reply;
@@ -44,6 +48,12 @@ pub struct Context<'a> {
     pub clock_us: fn() -> u64,
     /// Writes that wait for the end of a script.
     pub(crate) overlay: Option<Box<Overlay>>,
+    /// Whether the reply waits for the disk whatever `ack` says.
+    pub durable: bool,
+    /// Keys that the command has met and that others may not be written to.
+    pub seals: Seals,
+    /// Messages that leave when the writes of a transaction are complete.
+    pub messages: Vec<Message>,
     pub(crate) shard: Option<&'a mut Shard>,
 }
 
@@ -105,8 +115,14 @@ impl<'a> Context<'a> {
         if let Some(overlay) = self.overlay.as_deref() {
             match overlay.get(db, name) {
                 Written::No => {}
-                Written::Absent => return Ok(Ok(None)),
-                Written::Value(found) => return Ok(Ok(Some(found))),
+                Written::Absent => {
+                    self.seals.forget(key);
+                    return Ok(Ok(None));
+                }
+                Written::Value(found) => {
+                    let there = self.seals.note(key, found.value_type);
+                    return Ok(Ok(there.then_some(found)));
+                }
             }
         }
         let answer = self.shard()?.lookup(key, now);
@@ -114,10 +130,12 @@ impl<'a> Context<'a> {
         match answer {
             Lookup::Found(found) => {
                 self.barrier = self.barrier.max(found.barrier);
-                Ok(Ok(Some(found)))
+                let there = self.seals.note(key, found.value_type);
+                Ok(Ok(there.then_some(found)))
             }
             Lookup::Absent { barrier } => {
                 self.barrier = self.barrier.max(barrier);
+                self.seals.forget(key);
                 Ok(Ok(None))
             }
             Lookup::Lost => Ok(Err(Lost)),
@@ -218,12 +236,25 @@ impl<'a> Context<'a> {
         value: &[u8],
         expires_at: Option<UnixMillis>,
     ) -> Result<(), Stop> {
+        self.may_put(key, kind, value.len())?;
+        let expires_at = self.within_policy(key, expires_at);
         if expires_at.is_some_and(|at| at <= self.now) {
             return self.delete(key).map(|_| ());
         }
         if self.overlay.is_some() {
-            return self.put_aside(key, kind, value, expires_at);
+            return self.put_aside(key, kind, value, expires_at, &Label::NONE);
         }
+        self.put_now(key, kind, value, expires_at)
+    }
+
+    /// Writes a value whatever seals and policies say: they have been asked.
+    pub(super) fn put_now(
+        &mut self,
+        key: &Key<'_>,
+        kind: Kind,
+        value: &[u8],
+        expires_at: Option<UnixMillis>,
+    ) -> Result<(), Stop> {
         let now = self.now;
         let lsn = self.shard()?.put(key, kind.tag(), value, expires_at, now).map_err(refusal)?;
         self.written(key, lsn);
@@ -238,9 +269,17 @@ impl<'a> Context<'a> {
     /// # Errors
     /// Refused by the store.
     pub fn delete(&mut self, key: &Key<'_>) -> Result<bool, Stop> {
+        if self.seals.has(key, Seal::Session) {
+            return super::session::destroy_key(self, key);
+        }
         if self.overlay.is_some() {
             return self.delete_aside(key);
         }
+        self.delete_now(key)
+    }
+
+    /// Deletes a key, which is no session.
+    pub(super) fn delete_now(&mut self, key: &Key<'_>) -> Result<bool, Stop> {
         let now = self.now;
         let Some(lsn) = self.shard()?.delete(key, now).map_err(refusal)? else {
             return Ok(false);
@@ -255,16 +294,29 @@ impl<'a> Context<'a> {
     /// # Errors
     /// Refused by the store.
     pub fn expire(&mut self, key: &Key<'_>, expires_at: Option<UnixMillis>) -> Result<bool, Stop> {
+        if self.seals.has(key, Seal::Session) {
+            return Err(super::session::OWN_CLOCKS);
+        }
+        let expires_at = self.within_policy(key, expires_at);
         if expires_at.is_some_and(|at| at <= self.now) {
             return self.delete(key);
         }
         if self.overlay.is_some() {
             return self.expire_aside(key, expires_at).map(|()| false);
         }
+        self.expire_now(key, expires_at).map(|()| false)
+    }
+
+    /// Sets or removes an expiry whatever policies say: they have been asked.
+    pub(super) fn expire_now(
+        &mut self,
+        key: &Key<'_>,
+        expires_at: Option<UnixMillis>,
+    ) -> Result<(), Stop> {
         let now = self.now;
         let lsn = self.shard()?.expire(key, expires_at, now).map_err(refusal)?;
         self.written(key, lsn);
-        Ok(false)
+        Ok(())
     }
 
     /// Counts `key` as written although it already is what it should be.
@@ -275,7 +327,7 @@ impl<'a> Context<'a> {
         self.written(key, Lsn::NONE);
     }
 
-    fn written(&mut self, key: &Key<'_>, lsn: Lsn) {
+    pub(super) fn written(&mut self, key: &Key<'_>, lsn: Lsn) {
         self.wrote = true;
         self.note_lsn(lsn);
         if !self.state.watched.is_empty() {
@@ -343,6 +395,7 @@ impl<'a> Context<'a> {
         self.atomic = false;
         let committed = self.shard()?.commit();
         self.note_lsn(committed);
+        self.send_messages();
         outcome
     }
 

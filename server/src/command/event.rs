@@ -7,9 +7,20 @@
 use emberlog_engine::Shard;
 
 use super::Context;
+use crate::connection::Hold;
 use crate::notify;
 use crate::resp::{Proto, Reply};
 use crate::serve::client::ClientKey;
+use crate::serve::expired::is_session;
+
+/// A message on its way to one client.
+pub struct Message {
+    to: ClientKey,
+    /// The pattern by which the client hears it.
+    pattern: Option<Vec<u8>>,
+    channel: Vec<u8>,
+    text: Vec<u8>,
+}
 
 impl Context<'_> {
     /// Sends `message` to everyone who listens to `channel`. Returns how many that are.
@@ -28,10 +39,25 @@ impl Context<'_> {
             overlay.tell(channel, message);
             return listeners.len();
         }
-        for (key, pattern) in &listeners {
-            self.deliver(*key, pattern.as_deref(), channel, message);
+        let count = listeners.len();
+        for (to, pattern) in listeners {
+            let message =
+                Message { to, pattern, channel: channel.to_vec(), text: message.to_vec() };
+            if self.atomic {
+                // What it waits for is known only when the transaction is complete.
+                self.messages.push(message);
+            } else {
+                self.deliver(&message);
+            }
         }
-        listeners.len()
+        count
+    }
+
+    /// Sends what a transaction has kept back.
+    pub fn send_messages(&mut self) {
+        for message in std::mem::take(&mut self.messages) {
+            self.deliver(&message);
+        }
     }
 
     /// Publishes the keys that looking others up has found expired, before anything else is told of
@@ -46,11 +72,16 @@ impl Context<'_> {
             }
             self.barrier = self.barrier.max(expired.barrier);
             self.notify_in(db, notify::EXPIRED, "expired", &expired.key);
+            if is_session(&expired) {
+                self.session_event_in(db, "expired", &expired.key);
+            }
         }
         self.overlay = overlay;
     }
 
-    fn deliver(&mut self, to: ClientKey, pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) {
+    fn deliver(&mut self, message: &Message) {
+        let Message { to, pattern, channel, text } = message;
+        let (to, pattern) = (*to, pattern.as_deref());
         let own = to == self.session.key;
         let proto = if own {
             self.session.proto
@@ -60,12 +91,16 @@ impl Context<'_> {
                 None => return,
             }
         };
-        let bytes = encode(proto, pattern, channel, message);
+        let bytes = encode(proto, pattern, channel, text);
         if own {
             self.state.own_messages.extend_from_slice(&bytes);
         } else {
-            let acked = self.shard.as_deref().map_or(self.barrier, Shard::acked_lsn);
-            self.clients.deliver(to, &bytes, self.barrier, acked);
+            let enough = |shard: &Shard| {
+                if self.durable { shard.durable_lsn() } else { shard.acked_lsn() }
+            };
+            let enough = self.shard.as_deref().map_or(self.barrier, enough);
+            let hold = Hold { barrier: self.barrier, durable: self.durable };
+            self.clients.deliver_held(to, &bytes, (self.barrier > enough).then_some(hold));
         }
     }
 }

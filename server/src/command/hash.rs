@@ -121,7 +121,7 @@ fn edit(
 }
 
 /// The last of several values given for each field. A few changes are searched, many are indexed.
-enum Newest<'a> {
+pub(super) enum Newest<'a> {
     Few(Vec<(&'a [u8], &'a [u8])>),
     Many(HashMap<&'a [u8], &'a [u8]>),
 }
@@ -130,7 +130,7 @@ enum Newest<'a> {
 const FEW: usize = 8;
 
 impl<'a> Newest<'a> {
-    fn new(changes: &[(&'a [u8], &'a [u8])]) -> Newest<'a> {
+    pub(super) fn new(changes: &[(&'a [u8], &'a [u8])]) -> Newest<'a> {
         if changes.len() > FEW {
             return Newest::Many(changes.iter().copied().collect());
         }
@@ -144,7 +144,7 @@ impl<'a> Newest<'a> {
         Newest::Few(few)
     }
 
-    fn take(&mut self, field: &[u8]) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, field: &[u8]) -> Option<&'a [u8]> {
         match self {
             Newest::Few(few) => {
                 let position = few.iter().position(|(name, _)| *name == field)?;

@@ -18,7 +18,7 @@ use crate::{EMBERLOG_VERSION, REDIS_VERSION};
 type Section = fn(&mut Context<'_>, &mut Lines);
 
 /// Name, whether it is shown without being asked for, and its lines.
-const SECTIONS: [(&str, bool, Section); 11] = [
+const SECTIONS: [(&str, bool, Section); 13] = [
     ("Server", true, server),
     ("Clients", true, clients),
     ("Memory", true, memory),
@@ -27,16 +27,18 @@ const SECTIONS: [(&str, bool, Section); 11] = [
     ("Replication", true, replication),
     ("CPU", true, cpu),
     ("Ember", true, ember),
+    ("Sessions", true, super::prefix::sessions),
+    ("Prefixes", true, super::prefix::prefixes),
     ("Commandstats", false, commandstats),
     ("Errorstats", true, errorstats),
     ("Keyspace", true, keyspace),
 ];
 
 /// Lines of `name:value`.
-struct Lines(String);
+pub(super) struct Lines(String);
 
 impl Lines {
-    fn put(&mut self, name: &str, value: impl Display) {
+    pub(super) fn put(&mut self, name: &str, value: impl Display) {
         let _ = write!(self.0, "{name}:{value}\r\n");
     }
 }

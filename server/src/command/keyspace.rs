@@ -92,7 +92,7 @@ fn delete_one(cx: &mut Context<'_>, key: &Key<'_>) -> Result<bool, Stop> {
     if !cx.exists(key)? {
         return Ok(false);
     }
-    let deleted = cx.delete(key)?;
+    let deleted = cx.delete_for_good(key)?;
     if deleted {
         cx.notify(notify::GENERIC, "del", key.bytes());
     }
@@ -202,9 +202,7 @@ fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     } else {
         cx.together(|cx| {
             for db in 0..cx.state.config.databases {
-                if cx.count_keys(db)? > 0 {
-                    cx.clear(db)?;
-                }
+                cx.clear(db)?;
             }
             Ok(())
         })?;

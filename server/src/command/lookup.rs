@@ -26,6 +26,7 @@ static FAMILIES: &[&[Command]] = &[
     super::copy::COMMANDS,
     super::dump::COMMANDS,
     super::scan::COMMANDS,
+    super::session::COMMANDS,
     super::hash::COMMANDS,
     super::hash_read::COMMANDS,
     super::hash_expire::COMMANDS,

@@ -43,11 +43,13 @@ mod lookup;
 mod monitor;
 mod overlay;
 mod parse;
+mod prefix;
 mod pubsub;
 mod reference;
 mod scan;
 mod script;
 mod server;
+mod session;
 mod set;
 mod set_algebra;
 mod slow;
@@ -72,9 +74,12 @@ use crate::serve::client::Until;
 use crate::serve::gather::Request;
 
 pub use context::{Context, RECORD_OVERHEAD};
+pub use event::Message;
 pub use keys::{Keys, selected_by};
 pub use lookup::{Resolved, all, count, resolve};
+pub use prefix::Seals;
 pub use reference::reference;
+pub use session::{LockWait, session_channels};
 pub use table::{Command, Flags, Group, flag};
 
 use crate::resp::Args;
@@ -103,6 +108,8 @@ pub enum Stop {
     Block(Box<Blocked>),
     /// CLIENT PAUSE holds it: run it again when that is over.
     Pause,
+    /// It needs the values of these keys, which it does not name: load them, then run it again.
+    Load(Vec<(u16, Box<[u8]>)>),
 }
 
 impl Stop {

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use emberlog_engine::{Found, Key, Lsn, Namespace, Room, UnixMillis};
+use emberlog_engine::{Found, Key, Label, Lsn, Namespace, Room, UnixMillis};
 
 use super::context::{Context, RECORD_OVERHEAD};
 use super::{Outcome, Stop, text};
@@ -25,13 +25,40 @@ enum After {
     Value(Found),
     /// The value of the store with another expiry.
     Expiry(Found),
+    /// A new value with a label: a session, or its tombstone.
+    Labelled(Found, Box<OwnLabel>),
+}
+
+/// A label with its own owner.
+#[derive(Clone, Debug)]
+struct OwnLabel {
+    owner: Box<[u8]>,
+    limit: Option<UnixMillis>,
+    hidden: bool,
+}
+
+impl OwnLabel {
+    fn view(&self) -> Label<'_> {
+        Label { owner: &self.owner, limit: self.limit, hidden: self.hidden }
+    }
 }
 
 impl After {
     fn found(&self) -> Option<Found> {
         match self {
             After::Absent => None,
-            After::Value(found) | After::Expiry(found) => Some(found.clone()),
+            After::Value(found) | After::Expiry(found) | After::Labelled(found, _) => {
+                Some(found.clone())
+            }
+        }
+    }
+
+    /// Whether the key counts as there.
+    fn is_visible(&self) -> bool {
+        match self {
+            After::Absent => false,
+            After::Value(_) | After::Expiry(_) => true,
+            After::Labelled(_, label) => !label.hidden,
         }
     }
 }
@@ -50,6 +77,7 @@ impl Change {
         let value = match &self.after {
             After::Absent => 0,
             After::Value(found) | After::Expiry(found) => found.value.len(),
+            After::Labelled(found, label) => found.value.len() + label.owner.len() + 64,
         };
         self.key.len() + value + RECORD_OVERHEAD
     }
@@ -115,7 +143,7 @@ impl Overlay {
     /// How many keys more the database has with it, and how many fewer.
     fn difference(&self, db: u16) -> (u64, u64) {
         let changes = || self.changes.iter().filter(move |change| change.db == db);
-        let absent = |change: &&Change| matches!(change.after, After::Absent);
+        let absent = |change: &&Change| !change.after.is_visible();
         let more = changes().filter(|change| !change.stored && !absent(change)).count();
         let fewer = changes().filter(|change| change.stored && absent(change)).count();
         (more as u64, fewer as u64)
@@ -171,7 +199,7 @@ impl Overlay {
     pub(super) fn made(&self, db: u16) -> impl Iterator<Item = (&[u8], u8)> {
         self.changes
             .iter()
-            .filter(move |change| change.db == db && !change.stored)
+            .filter(move |change| change.db == db && !change.stored && change.after.is_visible())
             .filter_map(|change| change.after.found().map(|found| (&*change.key, found.value_type)))
     }
 }
@@ -226,15 +254,18 @@ impl Context<'_> {
             let key = self.key_in(change.db, &change.key)?;
             match &change.after {
                 After::Absent if change.stored => {
-                    self.delete(&key)?;
+                    self.delete_now(&key)?;
                 }
                 After::Absent => self.unchanged(&key),
                 After::Value(found) => {
                     let kind = Kind::of_tag(found.value_type).ok_or(text::MALFORMED)?;
-                    self.put(&key, kind, &found.value, found.expires_at)?;
+                    self.put_now(&key, kind, &found.value, found.expires_at)?;
                 }
-                After::Expiry(found) => {
-                    self.expire(&key, found.expires_at)?;
+                After::Expiry(found) => self.expire_now(&key, found.expires_at)?,
+                After::Labelled(found, label) => {
+                    let kind = Kind::of_tag(found.value_type).ok_or(text::MALFORMED)?;
+                    let label = label.view();
+                    self.put_labelled(&key, kind, &found.value, found.expires_at, &label)?;
                 }
             }
         }
@@ -282,6 +313,7 @@ impl Context<'_> {
         kind: Kind,
         value: &[u8],
         expires_at: Option<UnixMillis>,
+        label: &Label<'_>,
     ) -> Result<(), Stop> {
         // What the store would refuse is refused here, so that it refuses nothing later.
         let max = self.shard()?.value_bytes_max();
@@ -297,8 +329,14 @@ impl Context<'_> {
             lsn: Lsn::NONE,
             barrier: Lsn::NONE,
         };
+        let after = if label.is_none() {
+            After::Value(found)
+        } else {
+            let Label { owner, limit, hidden } = *label;
+            After::Labelled(found, Box::new(OwnLabel { owner: owner.into(), limit, hidden }))
+        };
         if let Some(overlay) = &mut self.overlay {
-            overlay.set(db, name, stored, After::Value(found));
+            overlay.set(db, name, stored, after);
         }
         Ok(())
     }

@@ -253,6 +253,7 @@ fn call(cx: &mut Context<'_>, args: Args<'_>, read_only: bool) -> Outcome {
     }
     if command.keys.may_be_many() {
         all_resident(cx, command.keys.of(args))?;
+        cx.refuse_ended_in(command, args)?;
     }
     if flags.has(GATHERS) {
         cx.slot = slot(cx, args);

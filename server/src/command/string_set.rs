@@ -52,6 +52,9 @@ pub(super) fn store(
 ) -> Result<(), Stop> {
     let same =
         old.filter(|old| old.value_type == Kind::String.tag() && old.value.as_ref() == value);
+    if same.is_some() {
+        cx.count_prefix(key, |stats| stats.identical_sets += 1);
+    }
     match same {
         Some(old) if old.expires_at == expires_at => {
             cx.unchanged(key);
@@ -216,6 +219,7 @@ fn pairs<'a>(cx: &mut Context<'_>, args: Args<'a>) -> Result<Vec<Pair<'a>>, Stop
     for position in (1..args.len()).step_by(2) {
         let key = cx.key(args.at(position))?;
         let old = cx.find_to_replace(&key)?;
+        cx.may_put(&key, Kind::String, args.at(position + 1).len())?;
         pairs.push((key, old, args.at(position + 1)));
     }
     Ok(pairs)

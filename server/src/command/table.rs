@@ -115,6 +115,8 @@ pub enum Group {
     Pubsub,
     /// Scripts.
     Scripting,
+    /// Sessions as objects.
+    Session,
 }
 
 impl Group {
@@ -135,6 +137,7 @@ impl Group {
             Group::Server => "server",
             Group::Pubsub => "pubsub",
             Group::Scripting => "scripting",
+            Group::Session => "session",
         }
     }
 
@@ -155,6 +158,7 @@ impl Group {
             Group::Server => None,
             Group::Pubsub => Some("@pubsub"),
             Group::Scripting => Some("@scripting"),
+            Group::Session => Some("@session"),
         }
     }
 }

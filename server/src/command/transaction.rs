@@ -121,7 +121,7 @@ fn exec(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     // Out of the session while its commands run, and back if they have to wait.
     let queue = std::mem::take(&mut cx.session.transaction.queue);
     let prepared = prepare(cx, &queue);
-    if let Err(stop @ (Stop::Cold | Stop::Room | Stop::Gather(_))) = prepared {
+    if let Err(stop @ (Stop::Cold | Stop::Room | Stop::Gather(_) | Stop::Load(_))) = prepared {
         cx.session.transaction.queue = queue;
         return Err(stop);
     }
@@ -174,7 +174,8 @@ fn run_one(cx: &mut Context<'_>, queued: &Queued) -> Outcome {
     let stats = &mut cx.state.stats;
     stats.by_command[queued.id].calls += 1;
     cx.session.last_command = queued.command.name;
-    let error = match (queued.command.handler)(cx, queued.args.view()) {
+    let checked = cx.refuse_ended_in(queued.command, queued.args.view());
+    let error = match checked.and_then(|()| (queued.command.handler)(cx, queued.args.view())) {
         Ok(()) => {
             if !queued.command.flags.has(SCRIPT) {
                 cx.show(queued.command, queued.args.view(), false);
@@ -182,7 +183,9 @@ fn run_one(cx: &mut Context<'_>, queued: &Queued) -> Outcome {
             return Ok(());
         }
         Err(Stop::Error(text)) => text,
-        Err(stop @ (Stop::Cold | Stop::Room | Stop::Gather(_))) if cx.overlay.is_some() => {
+        Err(stop @ (Stop::Cold | Stop::Room | Stop::Gather(_) | Stop::Load(_)))
+            if cx.overlay.is_some() =>
+        {
             return Err(stop);
         }
         // Made sure of beforehand; see `prepare`.
@@ -294,7 +297,7 @@ fn gather(cx: &mut Context<'_>, queue: &[Queued]) -> Result<(), Stop> {
         cx.slot = slot;
         let outcome = (queued.command.handler)(cx, queued.args.view());
         cx.reply.truncate(start);
-        if let Err(stop @ Stop::Gather(_)) = outcome {
+        if let Err(stop @ (Stop::Gather(_) | Stop::Load(_))) = outcome {
             return Err(stop);
         }
     }

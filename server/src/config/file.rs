@@ -1,4 +1,4 @@
-//! The TOML file: the same keys as the flags, at the top level.
+//! The TOML file: the same keys as the flags, at the top level, and `[prefix."..."]` sections.
 //!
 //! Owns: turning TOML values into the text that the table parses.
 //! Never knows: what a key means.
@@ -16,6 +16,10 @@ pub fn apply_file(config: &mut Config, text: &str) -> Result<(), ConfigError> {
         problem: format!("is not TOML: {}", error.to_string().trim_end()),
     })?;
     for (key, value) in &table {
+        if let ("prefix", toml::Value::Table(prefixes)) = (key.as_str(), value) {
+            super::prefix::apply(config, prefixes)?;
+            continue;
+        }
         let text = as_text(value).ok_or_else(|| ConfigError {
             key: key.clone(),
             problem: "write a string, a number, true or false, or a list of strings".to_owned(),
@@ -25,7 +29,7 @@ pub fn apply_file(config: &mut Config, text: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn as_text(value: &toml::Value) -> Option<String> {
+pub(super) fn as_text(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),

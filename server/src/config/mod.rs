@@ -8,6 +8,7 @@
 mod file;
 mod kinds;
 mod output_limit;
+mod prefix;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use emberlog_engine::{Ack, driver::DriverChoice};
 pub use file::apply_file;
 pub use kinds::{format_bytes, parse_bytes};
 pub use output_limit::{ClientClass, OutputLimit, OutputLimits};
+pub use prefix::{Prefix, PrefixStats};
 pub use table::{Key, find, keys, set};
 
 /// How much the server says. Redis' names for the levels of `tracing`.
@@ -106,6 +108,10 @@ pub struct Config {
     pub lua_time_limit: u32,
     /// Most RAM of the interpreter of scripts, in bytes.
     pub lua_memory_limit: usize,
+    /// Seconds for which an ended session without an absolute deadline is remembered.
+    pub revoked_ttl: u32,
+    /// Policies for keys that begin alike, the longest prefix first. Only from the file.
+    pub prefixes: Vec<Prefix>,
 }
 
 impl Default for Config {
@@ -144,6 +150,8 @@ impl Default for Config {
             lua: true,
             lua_time_limit: 5_000,
             lua_memory_limit: 64 << 20,
+            revoked_ttl: 86_400,
+            prefixes: Vec::new(),
         }
     }
 }

@@ -153,6 +153,8 @@ static KEYS: &[Key] = &[
         |c, v| parse_number(v, 0, 3_600_000).map(|n| c.latency_monitor_threshold = n), |c| c.latency_monitor_threshold.to_string()),
     key!("notify-keyspace-events", true, "Keyspace events to publish, in the letters of Redis [none]",
         |c, v| parse_classes(v).map(|n| c.notify_keyspace_events = n), |c| format_classes(c.notify_keyspace_events)),
+    key!("revoked-ttl", true, "Seconds for which an ended session without an absolute deadline is remembered [86400]",
+        |c, v| parse_number(v, 1, u32::MAX).map(|n| c.revoked_ttl = n), |c| c.revoked_ttl.to_string()),
     key!("enable-debug-command", false, "Whether DEBUG is available [no]",
         |c, v| parse_switch(v).map(|on| c.enable_debug_command = on), |c| format_switch(c.enable_debug_command)),
     key!("lua", true, "Whether scripts (EVAL) are run [yes]",

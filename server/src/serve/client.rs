@@ -214,6 +214,8 @@ pub struct Session {
     pub closing: Closing,
     /// LSN of its last write, for WAITAOF.
     pub last_lsn: Lsn,
+    /// The lock that its current command waits for.
+    pub lock_wait: Option<crate::command::LockWait>,
 }
 
 impl Session {
@@ -248,6 +250,7 @@ impl Session {
             load_failed: false,
             closing: Closing::No,
             last_lsn: Lsn::NONE,
+            lock_wait: None,
         }
     }
 

@@ -9,7 +9,7 @@ use emberlog_engine::Lsn;
 use slab::Slab;
 
 use super::client::{Client, ClientKey, Closing};
-use crate::connection::BufferPool;
+use crate::connection::{BufferPool, Hold};
 
 /// Slots of clients.
 #[derive(Default)]
@@ -89,6 +89,12 @@ impl Clients {
 
     /// Appends `message` to the output of another client, behind `barrier`.
     pub fn deliver(&mut self, key: ClientKey, message: &[u8], barrier: Lsn, acked: Lsn) {
+        let hold = Hold { barrier, durable: false };
+        self.deliver_held(key, message, (barrier > acked).then_some(hold));
+    }
+
+    /// Appends `message` to the output of another client, held back as `hold` says.
+    pub fn deliver_held(&mut self, key: ClientKey, message: &[u8], hold: Option<Hold>) {
         let Some(client) = self.slots.get_mut(key.index).and_then(|slot| slot.as_deref_mut())
         else {
             return;
@@ -99,8 +105,8 @@ impl Clients {
         let output = &mut client.connection.output;
         let start = output.position();
         output.buffer(&mut self.pool).extend_from_slice(message);
-        if barrier > acked {
-            output.hold(start, barrier);
+        if let Some(hold) = hold {
+            output.hold(start, hold);
         }
         note(client, &mut self.flush, &mut self.held);
     }

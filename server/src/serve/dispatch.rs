@@ -11,7 +11,8 @@ use emberlog_engine::{Lsn, Room};
 use super::client::{Client, Closing, Progress, Queued, ReplyMode, Session};
 use super::state::{Stage, State};
 use super::{Server, suspend};
-use crate::command::{Context, RECORD_OVERHEAD, Resolved, Stop, flag, resolve, text};
+use crate::command::{Context, RECORD_OVERHEAD, Resolved, Seals, Stop, flag, resolve, text};
+use crate::connection::Hold;
 use crate::resp::{Args, OwnedArgs, Proto, Reply};
 
 /// Most bytes of arguments that MULTI queues, so that a transaction stays a batch.
@@ -44,10 +45,16 @@ impl Server {
             wrote: false,
             clock_us: self.clock_us,
             overlay: None,
+            durable: false,
+            seals: Seals::default(),
+            messages: Vec::new(),
             shard: self.shard.as_mut(),
         };
         let stopped = execute(&mut cx, args).err();
-        let barrier = cx.barrier;
+        // Of a command that failed, or of a transaction without writes.
+        cx.atomic = false;
+        cx.send_messages();
+        let hold = Hold { barrier: cx.barrier, durable: cx.durable };
         match stopped {
             None => {}
             Some(Stop::Error(text)) => {
@@ -60,14 +67,14 @@ impl Server {
                 return self.suspend(client, &stop);
             }
         }
-        self.finish(client, start, barrier);
+        self.finish(client, start, hold);
         if !self.state.blocked.is_empty() {
             self.serve_blocked();
         }
     }
 
-    /// Consumes the command that has answered, and holds its reply back until `barrier`.
-    fn finish(&mut self, client: &mut Client, start: usize, barrier: Lsn) {
+    /// Consumes the command that has answered, and holds its reply back as `hold` says.
+    fn finish(&mut self, client: &mut Client, start: usize, hold: Hold) {
         let Client { session, connection, pinned, .. } = client;
         connection.input.consume(connection.parser.consumed());
         connection.parser.reset();
@@ -95,14 +102,15 @@ impl Server {
             let messages = std::mem::take(&mut self.state.own_messages);
             connection.output.buffer(&mut self.clients.pool).extend_from_slice(&messages);
         }
-        if barrier > self.acked && connection.output.position() > start {
+        let enough = if hold.durable { self.durable } else { self.acked };
+        if hold.barrier > enough && connection.output.position() > start {
             if self.poison_told {
                 // Nothing will be acknowledged any more, so this must not wait for it.
                 let out = connection.output.buffer(&mut self.clients.pool);
                 out.truncate(start);
                 Reply::new(out, session.proto).error(suspend::NOT_ACKNOWLEDGED);
             } else {
-                connection.output.hold(start, barrier);
+                connection.output.hold(start, hold);
             }
         }
     }
@@ -241,6 +249,7 @@ fn call(cx: &mut Context<'_>, resolved: Resolved, args: Args<'_>) -> Result<(), 
     let started = if command.flags.has(flag::TIMED) { clock_us() } else { 0 };
     if command.keys.may_be_many() {
         all_resident(cx, command.keys.of(args))?;
+        cx.refuse_ended(command)?;
     }
     let outcome = (command.handler)(cx, args);
     match &outcome {

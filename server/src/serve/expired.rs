@@ -10,15 +10,23 @@ use emberlog_engine::Expired;
 use super::Server;
 use super::state::State;
 use crate::command::event::encode;
+use crate::command::session_channels;
 use crate::notify;
+use crate::value::Kind;
+
+/// Whether what expired was a session: by its type, or, if that is on the disk only, by its owner.
+pub(crate) fn is_session(expired: &Expired) -> bool {
+    expired.value_type.map_or(expired.has_owner, |tag| tag == Kind::Session.tag())
+}
 
 impl State {
     /// Whether anybody would hear of a key that expires.
     pub fn hears_of_expiry(&self) -> bool {
         let wanted = self.config.notify_keyspace_events;
-        wanted & notify::EXPIRED != 0
+        let notified = wanted & notify::EXPIRED != 0
             && wanted & (notify::KEYSPACE | notify::KEYEVENT) != 0
-            && self.pubsub.hears_of_keys()
+            && self.pubsub.hears_of_keys();
+        notified || self.pubsub.hears_of_sessions()
     }
 }
 
@@ -44,7 +52,13 @@ impl Server {
         }
         let wanted = self.state.config.notify_keyspace_events;
         let acked = self.shard.as_ref().map_or(expired.barrier, emberlog_engine::Shard::acked_lsn);
-        let messages = notify::messages(wanted, notify::EXPIRED, db, "expired", &expired.key);
+        let mut messages: Vec<_> =
+            notify::messages(wanted, notify::EXPIRED, db, "expired", &expired.key).collect();
+        if is_session(expired) {
+            let (by_session, by_reason) = session_channels(db, "expired", &expired.key);
+            messages.push((by_session, b"expired".to_vec()));
+            messages.push((by_reason.into_bytes(), expired.key.to_vec()));
+        }
         for (channel, message) in messages {
             for (listener, pattern) in self.state.pubsub.listeners(&channel) {
                 let Some(client) = self.clients.get(listener) else { continue };

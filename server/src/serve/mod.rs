@@ -12,9 +12,10 @@ pub mod blocked;
 pub mod client;
 pub mod clients;
 mod dispatch;
-mod expired;
+pub(crate) mod expired;
 pub mod gather;
 pub mod latency;
+pub mod locks;
 pub mod pubsub;
 pub mod slowlog;
 pub mod state;
@@ -64,6 +65,8 @@ pub struct Server {
     acked: Lsn,
     /// Whether the shard reports keys that expire.
     listens: bool,
+    /// Newest LSN seen on stable storage.
+    durable: Lsn,
     /// Whether the store's failure has been told to everyone who waited.
     poison_told: bool,
     /// Whether clients that waited for keys are being served, which is not done within itself.
@@ -89,6 +92,7 @@ impl Server {
             resumed: Vec::new(),
             acked: Lsn::NONE,
             listens: false,
+            durable: Lsn::NONE,
             poison_told: false,
             serving_blocked: false,
         }
@@ -106,7 +110,7 @@ impl Server {
 
     /// Serves from `shard` from now on.
     pub fn open(&mut self, shard: Shard) {
-        self.acked = shard.acked_lsn();
+        (self.acked, self.durable) = (shard.acked_lsn(), shard.durable_lsn());
         self.shard = Some(shard);
         self.listens = false;
         if self.state.stage == Stage::Loading {
@@ -158,6 +162,9 @@ impl Server {
     pub fn disconnect(&mut self, index: usize) {
         let Some(client) = self.clients.remove(index) else { return };
         let Client { session, pinned, .. } = *client;
+        if let Some(wait) = &session.lock_wait {
+            self.state.locks.leave(wait.db, &wait.sid, session.key, self.now);
+        }
         for watched in &session.transaction.watched {
             self.state.watched.remove(watched.db, &watched.key, session.key);
         }

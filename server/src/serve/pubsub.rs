@@ -17,6 +17,8 @@ pub struct PubSub {
     patterns: HashMap<Vec<u8>, Vec<ClientKey>>,
     /// Names in either directory that may be, or match, a channel of keyspace events.
     about_keys: usize,
+    /// The same for session events.
+    about_sessions: usize,
 }
 
 /// Which directory.
@@ -39,7 +41,8 @@ impl PubSub {
     /// Adds a subscriber, once.
     pub fn subscribe(&mut self, kind: Kind, name: &[u8], client: ClientKey) {
         if !self.directory(kind).contains_key(name) {
-            self.about_keys += usize::from(may_be_about_keys(kind, name));
+            self.about_keys += usize::from(may_begin(kind, name, KEY_EVENTS));
+            self.about_sessions += usize::from(may_begin(kind, name, SESSION_EVENTS));
         }
         let subscribers = self.directory(kind).entry(name.to_vec()).or_default();
         if !subscribers.contains(&client) {
@@ -54,7 +57,8 @@ impl PubSub {
             subscribers.retain(|other| *other != client);
             if subscribers.is_empty() {
                 directory.remove(name);
-                self.about_keys -= usize::from(may_be_about_keys(kind, name));
+                self.about_keys -= usize::from(may_begin(kind, name, KEY_EVENTS));
+                self.about_sessions -= usize::from(may_begin(kind, name, SESSION_EVENTS));
             }
         }
     }
@@ -67,6 +71,11 @@ impl PubSub {
     /// Whether somebody may hear of keyspace events.
     pub fn hears_of_keys(&self) -> bool {
         self.about_keys > 0
+    }
+
+    /// Whether somebody may hear of session events.
+    pub fn hears_of_sessions(&self) -> bool {
+        self.about_sessions > 0
     }
 
     /// Everyone who hears a message on `channel`, with the pattern by which they hear it.
@@ -95,16 +104,19 @@ impl PubSub {
     }
 }
 
+/// What channels of keyspace events and of session events begin with.
+const KEY_EVENTS: &[u8] = b"__key";
+const SESSION_EVENTS: &[u8] = b"__session";
+
 /// Whether a subscription may hear of keyspace events: its channel is one, or the beginning of its
 /// pattern does not rule that out.
-fn may_be_about_keys(kind: Kind, name: &[u8]) -> bool {
-    const PREFIX: &[u8] = b"__key";
+fn may_begin(kind: Kind, name: &[u8], prefix: &[u8]) -> bool {
     let fixed = match kind {
-        Kind::Channel => return name.starts_with(PREFIX),
+        Kind::Channel => return name.starts_with(prefix),
         Kind::Pattern => {
             let special = |byte: &u8| b"*?[\\".contains(byte);
             name.iter().position(special).map_or(name, |at| &name[..at])
         }
     };
-    fixed.starts_with(PREFIX) || PREFIX.starts_with(fixed)
+    fixed.starts_with(prefix) || prefix.starts_with(fixed)
 }

@@ -8,11 +8,12 @@ use emberlog_engine::UnixMillis;
 
 use super::blocked::Queues;
 use super::latency::Latency;
+use super::locks::Locks;
 use super::pubsub::PubSub;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::watch::Watched;
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogLevel, PrefixStats};
 use crate::script::Engine;
 
 /// How far the server is.
@@ -84,6 +85,10 @@ pub struct State {
     pub scripts: Option<Box<Engine>>,
     /// Clients whose wait for keys CLIENT UNBLOCK has ended.
     pub unblocked: Vec<super::client::ClientKey>,
+    /// Locks on sessions.
+    pub locks: Locks,
+    /// What the policies of prefixes have done, in their order.
+    pub prefixes: Vec<PrefixStats>,
     /// CLIENT PAUSE.
     pub pause: Option<Pause>,
     /// Stage of life.
@@ -111,6 +116,7 @@ pub struct State {
 impl State {
     /// State of a server that has just started.
     pub fn new(config: Config, identity: Identity, seed: u64) -> State {
+        let prefixes = vec![PrefixStats::default(); config.prefixes.len()];
         State {
             config,
             stats: Stats::default(),
@@ -121,6 +127,8 @@ impl State {
             latency: Latency::default(),
             scripts: None,
             unblocked: Vec::new(),
+            locks: Locks::default(),
+            prefixes,
             pause: None,
             stage: Stage::Loading,
             saved_at: identity.started_at,

@@ -49,6 +49,8 @@ pub struct Stats {
     pub timeouts: u64,
     /// Wrong passwords.
     pub auth_failures: u64,
+    /// Writes refused because a session had ended for good.
+    pub revoked_writes: u64,
     /// Commands that waited for a value to be loaded.
     pub cold_commands: u64,
     /// Commands that waited for room in the log.
@@ -82,6 +84,7 @@ impl Default for Stats {
             protocol_errors: 0,
             timeouts: 0,
             auth_failures: 0,
+            revoked_writes: 0,
             cold_commands: 0,
             room_waits: 0,
             turn_us_max: 0,

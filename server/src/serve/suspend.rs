@@ -38,7 +38,11 @@ impl Server {
     pub(super) fn suspend(&mut self, client: &mut Client, stop: &Stop) {
         let key = client.session.key;
         match stop {
-            Stop::Cold => self.load_keys(client),
+            Stop::Cold => {
+                let cold = self.cold_keys(client);
+                self.load_keys(client, cold);
+            }
+            Stop::Load(keys) => self.load_keys(client, keys.clone()),
             Stop::Gather(request) => self.gather(client, *request),
             Stop::Room => {
                 self.state.stats.room_waits += 1;
@@ -59,9 +63,8 @@ impl Server {
         }
     }
 
-    fn load_keys(&mut self, client: &mut Client) {
-        self.state.stats.cold_commands += 1;
-        let Some(shard) = &mut self.shard else { return };
+    fn cold_keys(&mut self, client: &mut Client) -> Vec<(u16, Box<[u8]>)> {
+        let Some(shard) = &mut self.shard else { return Vec::new() };
         let args = client.connection.parser.args(client.connection.input.unread());
         let (db, queue) = (client.session.db, &client.session.transaction.queue);
         let mut cold = cold_keys(shard, args, db, queue, self.now);
@@ -76,6 +79,12 @@ impl Server {
         cold.append(&mut client.session.also_load);
         cold.sort_unstable();
         cold.dedup();
+        cold
+    }
+
+    fn load_keys(&mut self, client: &mut Client, mut cold: Vec<(u16, Box<[u8]>)>) {
+        self.state.stats.cold_commands += 1;
+        let Some(shard) = &mut self.shard else { return };
         let ticket = ticket(client.session.key);
         let rest = cold.split_off(cold.len().min(LOADS_MAX));
         for (db, name) in &cold {
@@ -173,12 +182,24 @@ impl Server {
 
     /// Slots of clients whose wait is over; each is to be processed.
     pub fn take_resumed(&mut self) -> Vec<usize> {
+        self.wake_lock_waiters();
         std::mem::take(&mut self.resumed)
+    }
+
+    /// Clients to which a lock was handed, or whose session has ended, look again.
+    fn wake_lock_waiters(&mut self) {
+        for key in self.state.locks.take_woken() {
+            if let Some(client) = self.clients.get(key)
+                && matches!(client.wait, Wait::Until(_))
+            {
+                self.resume(key);
+            }
+        }
     }
 
     /// Whether a client waits to be processed.
     pub fn has_resumed(&self) -> bool {
-        !self.resumed.is_empty()
+        !self.resumed.is_empty() || self.state.locks.has_woken()
     }
 
     /// Lets go of what the shard has acknowledged since, and of clients whose moment has come.
@@ -186,8 +207,8 @@ impl Server {
         self.listen_for_expiry();
         let Some(shard) = &self.shard else { return };
         let (acked, durable, poisoned) = (shard.acked_lsn(), shard.durable_lsn(), shard.poisoned());
-        if acked > self.acked {
-            self.acked = acked;
+        if acked > self.acked || durable > self.durable {
+            (self.acked, self.durable) = (acked, durable);
             self.release_held();
         }
         if poisoned && !self.poison_told {
@@ -228,11 +249,11 @@ impl Server {
 
     fn release_held(&mut self) {
         for index in std::mem::take(&mut self.clients.held) {
-            let acked = self.acked;
+            let (acked, durable) = (self.acked, self.durable);
             let Some(client) = self.clients.take(index) else { continue };
             let mut client = client;
             client.holding = false;
-            client.connection.output.release(acked);
+            client.connection.output.release(acked, durable);
             self.clients.note(&mut client);
             self.clients.put_back(client);
         }

@@ -8,6 +8,7 @@
 pub mod dump;
 pub mod hash;
 pub mod list;
+pub mod session;
 pub mod set;
 mod wire;
 pub mod zset;
@@ -29,6 +30,10 @@ pub enum Kind {
     List,
     /// Different members ordered by score.
     ZSet,
+    /// A session object.
+    Session,
+    /// What is left of a session that has ended for good. Commands take its key for absent.
+    Revoked,
 }
 
 impl Kind {
@@ -40,6 +45,8 @@ impl Kind {
             Kind::Set => 2,
             Kind::List => 3,
             Kind::ZSet => 4,
+            Kind::Session => 32,
+            Kind::Revoked => 33,
         }
     }
 
@@ -51,6 +58,8 @@ impl Kind {
             2 => Some(Kind::Set),
             3 => Some(Kind::List),
             4 => Some(Kind::ZSet),
+            32 => Some(Kind::Session),
+            33 => Some(Kind::Revoked),
             _ => None,
         }
     }
@@ -63,6 +72,8 @@ impl Kind {
             Kind::Set => "set",
             Kind::List => "list",
             Kind::ZSet => "zset",
+            Kind::Session => "session",
+            Kind::Revoked => "none",
         }
     }
 }
