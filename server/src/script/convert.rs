@@ -111,71 +111,101 @@ pub(super) fn error(lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
 }
 
 /// Writes what a script returned; `proto` is what it chose with `redis.setresp`.
+///
+/// Tables are walked twice, to count and to write: Lua holds about 8,000 values for Rust at a time.
 pub(super) fn write(value: &Value, proto: Proto, reply: &mut Reply<'_>) -> Result<(), String> {
-    write_at(value, proto, reply, 0).map_err(|TooDeep| "ERR reached lua stack limit".to_owned())
+    Writer { proto, reply }.value(value, 0).map_err(|problem| match problem {
+        Problem::TooDeep => "ERR reached lua stack limit".to_owned(),
+        Problem::Lua(error) => format!("ERR {}", super::sandbox::message(&error)),
+    })
 }
 
-struct TooDeep;
+enum Problem {
+    TooDeep,
+    Lua(Value),
+}
 
-fn write_at(
-    value: &Value,
-    proto: Proto,
-    reply: &mut Reply<'_>,
-    depth: usize,
-) -> Result<(), TooDeep> {
-    match value {
-        Value::String(text) => reply.bulk(&text.as_bytes()),
-        Value::Boolean(yes) if proto == Proto::Resp3 => reply.boolean(*yes),
-        Value::Boolean(true) => reply.integer(1),
-        Value::Integer(number) => reply.integer(*number),
-        Value::Number(number) => reply.integer(truncate(*number)),
-        Value::Table(table) if depth < DEPTH_MAX => return write_table(table, proto, reply, depth),
-        Value::Table(_) => return Err(TooDeep),
-        _ => reply.null(),
+impl From<mlua::Error> for Problem {
+    fn from(error: mlua::Error) -> Problem {
+        Problem::Lua(Value::Error(Box::new(error)))
     }
-    Ok(())
 }
 
-fn field(table: &Table, name: &str) -> Value {
-    table.raw_get(name).unwrap_or(Value::Nil)
-}
-
-fn write_table(
-    table: &Table,
+struct Writer<'w, 'a> {
     proto: Proto,
-    reply: &mut Reply<'_>,
-    depth: usize,
-) -> Result<(), TooDeep> {
-    if let Value::String(text) = field(table, "err") {
-        reply.error(&text.to_string_lossy());
-    } else if let Value::String(text) = field(table, "ok") {
-        reply.simple(&text.to_string_lossy());
-    } else if let Some(number) = double(&field(table, "double")) {
-        reply.double(number);
-    } else if let Value::Table(map) = field(table, "map") {
-        let pairs: Vec<(Value, Value)> = map.pairs().flatten().collect();
-        reply.map(pairs.len());
-        for (name, value) in pairs {
-            write_at(&name, proto, reply, depth + 1)?;
-            write_at(&value, proto, reply, depth + 1)?;
+    reply: &'w mut Reply<'a>,
+}
+
+impl Writer<'_, '_> {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Problem> {
+        match value {
+            Value::String(text) => self.reply.bulk(&text.as_bytes()),
+            Value::Boolean(yes) if self.proto == Proto::Resp3 => self.reply.boolean(*yes),
+            Value::Boolean(true) => self.reply.integer(1),
+            Value::Integer(number) => self.reply.integer(*number),
+            Value::Number(number) => self.reply.integer(truncate(*number)),
+            Value::Table(table) if depth < DEPTH_MAX => return self.table(table, depth + 1),
+            Value::Table(_) => return Err(Problem::TooDeep),
+            _ => self.reply.null(),
         }
-    } else if let Value::Table(set) = field(table, "set") {
-        let members: Vec<(Value, Value)> = set.pairs().flatten().collect();
-        reply.set(members.len());
-        for (member, _) in members {
-            write_at(&member, proto, reply, depth + 1)?;
-        }
-    } else if let Value::String(digits) = field(table, "big_number") {
-        reply.big_number(&digits.to_string_lossy());
-    } else if let Value::Table(verbatim) = field(table, "verbatim_string")
-        && let Value::String(format) = field(&verbatim, "format")
-        && let Value::String(text) = field(&verbatim, "string")
-    {
-        reply.verbatim(&format.as_bytes(), &text.as_bytes());
-    } else {
-        return write_array(table, proto, reply, depth);
+        Ok(())
     }
-    Ok(())
+
+    fn table(&mut self, table: &Table, depth: usize) -> Result<(), Problem> {
+        let field = |name: &str| table.raw_get::<Value>(name);
+        if let Value::String(text) = field("err")? {
+            self.reply.error(&text.to_string_lossy());
+        } else if let Value::String(text) = field("ok")? {
+            self.reply.simple(&text.to_string_lossy());
+        } else if let Some(number) = double(&field("double")?) {
+            self.reply.double(number);
+        } else if let Value::Table(map) = field("map")? {
+            self.reply.map(count_pairs(&map)?);
+            for pair in map.pairs::<Value, Value>() {
+                let (name, value) = pair?;
+                self.value(&name, depth)?;
+                self.value(&value, depth)?;
+            }
+        } else if let Value::Table(set) = field("set")? {
+            self.reply.set(count_pairs(&set)?);
+            for pair in set.pairs::<Value, Value>() {
+                self.value(&pair?.0, depth)?;
+            }
+        } else if let Value::String(digits) = field("big_number")? {
+            self.reply.big_number(&digits.to_string_lossy());
+        } else if let Value::Table(verbatim) = field("verbatim_string")?
+            && let Value::String(format) = verbatim.raw_get("format")?
+            && let Value::String(text) = verbatim.raw_get("string")?
+        {
+            self.reply.verbatim(&format.as_bytes(), &text.as_bytes());
+        } else {
+            return self.array(table, depth);
+        }
+        Ok(())
+    }
+
+    /// What comes before the first nil.
+    fn array(&mut self, table: &Table, depth: usize) -> Result<(), Problem> {
+        let mut count = 0;
+        while !table.raw_get::<Value>(count + 1)?.is_nil() {
+            count += 1;
+        }
+        self.reply.array(count);
+        for index in 1..=count {
+            let item: Value = table.raw_get(index)?;
+            self.value(&item, depth)?;
+        }
+        Ok(())
+    }
+}
+
+fn count_pairs(table: &Table) -> Result<usize, Problem> {
+    let mut count = 0;
+    for pair in table.pairs::<Value, Value>() {
+        pair?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 fn double(value: &Value) -> Option<f64> {
@@ -184,21 +214,4 @@ fn double(value: &Value) -> Option<f64> {
         Value::Integer(number) => Some(*number as f64),
         _ => None,
     }
-}
-
-fn write_array(
-    table: &Table,
-    proto: Proto,
-    reply: &mut Reply<'_>,
-    depth: usize,
-) -> Result<(), TooDeep> {
-    let mut items = Vec::with_capacity(table.raw_len());
-    loop {
-        match table.raw_get(items.len() + 1) {
-            Ok(Value::Nil) | Err(_) => break,
-            Ok(item) => items.push(item),
-        }
-    }
-    reply.array(items.len());
-    items.iter().try_for_each(|item| write_at(item, proto, reply, depth + 1))
 }

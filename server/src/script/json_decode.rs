@@ -9,8 +9,8 @@ use mlua::{Lua, Value};
 use super::json::Settings;
 use super::sandbox::fail;
 
-/// Deepest nesting whatever is set: Rust's stack has its limit, too.
-const DEPTH_MAX: i64 = 2_000;
+/// Deepest nesting whatever is set: stacks have their limits.
+const DEPTH_MAX: i64 = 1_000;
 
 /// Decodes `text`.
 pub(super) fn decode(lua: &Lua, text: &[u8], settings: &Settings) -> mlua::Result<Value> {

@@ -8,6 +8,7 @@ use mlua::{Table, Value};
 
 use super::json::{Invalid, Settings};
 use super::number::format_g;
+use super::sandbox::message;
 
 /// Encodes `value`.
 pub(super) fn encode(value: &Value, settings: &Settings) -> Result<Vec<u8>, String> {
@@ -21,8 +22,8 @@ struct Encoder<'a> {
     settings: &'a Settings,
 }
 
-/// Deepest nesting whatever is set: Rust's stack has its limit, too.
-const DEPTH_MAX: i64 = 2_000;
+/// Deepest nesting whatever is set: stacks have their limits.
+const DEPTH_MAX: i64 = 1_000;
 
 fn refused<R>(kind: &str, reason: &str) -> Result<R, String> {
     Err(format!("Cannot serialise {kind}: {reason}"))
@@ -106,24 +107,23 @@ impl Encoder<'_> {
         if depth > self.settings.encode_depth.get().min(DEPTH_MAX) {
             return Err(format!("Cannot serialise, excessive nesting ({depth})"));
         }
-        let pairs: Vec<(Value, Value)> =
-            table.pairs().collect::<mlua::Result<_>>().map_err(|error| error.to_string())?;
-        match self.array_length(&pairs)? {
+        // Walked twice, to judge and to write: Lua holds about 8,000 values for Rust at a time.
+        match self.array_length(table)? {
             Some(len) if len > 0 => self.array(table, len, depth),
-            _ => self.object(&pairs, depth),
+            _ => self.object(table, depth),
         }
     }
 
     /// Highest index of a table that is an array.
-    fn array_length(&self, pairs: &[(Value, Value)]) -> Result<Option<i64>, String> {
-        let mut highest = 0;
-        for (name, _) in pairs {
-            match name {
-                Value::Integer(index) if *index >= 1 => highest = highest.max(*index),
+    fn array_length(&self, table: &Table) -> Result<Option<i64>, String> {
+        let (mut highest, mut items) = (0, 0_i64);
+        for pair in table.pairs::<Value, Value>() {
+            match pair.map_err(|error| told(&error))?.0 {
+                Value::Integer(index) if index >= 1 => highest = highest.max(index),
                 _ => return Ok(None),
             }
+            items += 1;
         }
-        let items = i64::try_from(pairs.len()).unwrap_or(i64::MAX);
         let Settings { sparse_ratio, sparse_safe, sparse_convert, .. } = self.settings;
         let ratio = sparse_ratio.get();
         if ratio > 0 && highest > items.saturating_mul(ratio) && highest > sparse_safe.get() {
@@ -141,17 +141,19 @@ impl Encoder<'_> {
             if index > 1 {
                 self.out.push(b',');
             }
-            let item: Value = table.raw_get(index).map_err(|error| error.to_string())?;
+            let item: Value = table.raw_get(index).map_err(|error| told(&error))?;
             self.value(&item, depth)?;
         }
         self.out.push(b']');
         Ok(())
     }
 
-    fn object(&mut self, pairs: &[(Value, Value)], depth: i64) -> Result<(), String> {
+    fn object(&mut self, table: &Table, depth: i64) -> Result<(), String> {
         self.out.push(b'{');
-        for (position, (name, value)) in pairs.iter().enumerate() {
-            if position > 0 {
+        let mut first = true;
+        for pair in table.pairs::<Value, Value>() {
+            let (name, value) = &pair.map_err(|error| told(&error))?;
+            if !std::mem::take(&mut first) {
                 self.out.push(b',');
             }
             match name {
@@ -171,6 +173,11 @@ impl Encoder<'_> {
         self.out.push(b'}');
         Ok(())
     }
+}
+
+/// What Lua says of its own errors.
+fn told(error: &mlua::Error) -> String {
+    message(&Value::Error(Box::new(error.clone())))
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -117,21 +117,27 @@ fn put_integer(number: i64, out: &mut Vec<u8>) {
 }
 
 fn put_table(table: &Table, out: &mut Vec<u8>, depth: usize) -> mlua::Result<()> {
-    let pairs: Vec<(Value, Value)> = table.pairs().collect::<mlua::Result<_>>()?;
-    let count = i64::try_from(pairs.len()).unwrap_or(i64::MAX);
-    let is_index =
-        |name: &Value| matches!(name, Value::Integer(index) if (1..=count).contains(index));
-    if pairs.iter().all(|(name, _)| is_index(name)) {
-        put_len(pairs.len(), Some((0x90, 15)), [None, Some(0xdc), Some(0xdd)], out);
+    // Walked twice, to judge and to write: Lua holds about 8,000 values for Rust at a time.
+    let (mut count, mut highest) = (0_usize, Some(0));
+    for pair in table.pairs::<Value, Value>() {
+        highest = match (pair?.0, highest) {
+            (Value::Integer(index), Some(highest)) if index >= 1 => Some(index.max(highest)),
+            _ => None,
+        };
+        count += 1;
+    }
+    if highest.and_then(|highest| usize::try_from(highest).ok()) == Some(count) {
+        put_len(count, Some((0x90, 15)), [None, Some(0xdc), Some(0xdd)], out);
         for index in 1..=count {
             put(&table.raw_get(index)?, out, depth + 1)?;
         }
         return Ok(());
     }
-    put_len(pairs.len(), Some((0x80, 15)), [None, Some(0xde), Some(0xdf)], out);
-    for (name, value) in &pairs {
-        put(name, out, depth + 1)?;
-        put(value, out, depth + 1)?;
+    put_len(count, Some((0x80, 15)), [None, Some(0xde), Some(0xdf)], out);
+    for pair in table.pairs::<Value, Value>() {
+        let (name, value) = pair?;
+        put(&name, out, depth + 1)?;
+        put(&value, out, depth + 1)?;
     }
     Ok(())
 }

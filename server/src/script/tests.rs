@@ -356,3 +356,38 @@ fn the_first_line_declares() {
     assert_eq!(declared("#!lua flags=x\n"), Err("ERR Unexpected flag in script shebang: x".into()));
     assert_eq!(run("#!lua\nreturn 7").as_deref(), Ok(":7"));
 }
+
+#[test]
+fn large_tables_go_whole_through_every_conversion() {
+    const N: usize = 50_000;
+    let strings = format!("local t = {{}} for i = 1, {N} do t[i] = 'x' .. i end ");
+    let named = format!("local t = {{}} for i = 1, {N} do t['k' .. i] = 'x' .. i end ");
+    let reply = run(&format!("{strings} return t")).unwrap();
+    assert!(reply.starts_with("*50000 $2 x1 $2 x2 ") && reply.ends_with(" $6 x50000"));
+    let reply = run(&format!("{named} return {{map = t}}")).unwrap();
+    assert!(reply.starts_with("*100000 "), "{}", &reply[..20]);
+    let reply = run(&format!("{named} return {{set = t}}")).unwrap();
+    assert!(reply.starts_with("*50000 "), "{}", &reply[..20]);
+    for body in [
+        format!("{strings} return #cjson.decode(cjson.encode(t))"),
+        format!("{strings} return #cmsgpack.unpack(cmsgpack.pack(t))"),
+        format!(
+            "{named} local n = 0 for _ in pairs(cjson.decode(cjson.encode(t))) do n = n + 1 end return n"
+        ),
+        format!(
+            "{named} local n = 0 for _ in pairs(cmsgpack.unpack(cmsgpack.pack(t))) do n = n + 1 end return n"
+        ),
+    ] {
+        assert_eq!(run(&body).as_deref(), Ok(":50000"), "{body}");
+    }
+    // Lua itself passes fewer values than that at a time.
+    let Err(Failure::Error(text)) = run(&format!("{strings} return redis.call('echo', unpack(t))"))
+    else {
+        panic!()
+    };
+    assert!(text.contains("too many results to unpack"), "{text}");
+    let deep = "local t = {} for _ = 1, 1100 do t = {t} end return t";
+    assert_eq!(run(deep), Err(Failure::Error("ERR reached lua stack limit".into())));
+    let deep = "local t = {} for _ = 1, 900 do t = {t} end return #cjson.encode(t)";
+    assert_eq!(run(deep).as_deref(), Ok(":1802"));
+}
