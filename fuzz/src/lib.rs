@@ -30,7 +30,7 @@ pub const TARGETS: [(&str, fn(&[u8]), usize); 7] = [
 ];
 
 use emberlog_engine::format::bytes::Seed;
-use emberlog_engine::format::{batch, checkpoint, record, segment, superblock};
+use emberlog_engine::format::{batch, checkpoint, record, segment, superblock, touch};
 use emberlog_engine::units::{Incarnation, SegmentId};
 
 /// Every decoder of the format on arbitrary bytes: an error or a value, never a panic.
@@ -39,7 +39,7 @@ pub fn formats(data: &[u8]) {
     if let Ok(record) = record::decode(data, seed) {
         assert!(record.head.record_bytes() <= data.len());
     }
-    let _ = record::TouchRow::decode(data);
+    let _ = touch::TouchRow::decode(data, 1);
     let _ = batch::BatchHead::decode(data);
     let _ = segment::SegmentHead::decode(data);
     if let Ok(trailer) = segment::Trailer::decode(data, 1 << 20) {

@@ -20,8 +20,8 @@ pub fn fields(stats: &Stats, mut show: impl FnMut(&str, &dyn Display)) {
     }
     show("write_amplification", &format_args!("{:.3}", stats.write_amplification));
     show! {
-        lookups hot_hits cold_gets puts deletes touches touch_bytes_written expired_keys
-        expiry_reads expiry_lag_ms_p50 expiry_lag_ms_p999 batches sync_us_p50 sync_us_p999 corrupt_records
+        lookups hot_hits cold_gets puts deletes touches touch_bytes_written touches_waiting expired_keys
+        expiry_reads expiry_items expiry_lag_ms_p50 expiry_lag_ms_p999 batches sync_us_p50 sync_us_p999 corrupt_records
         checkpoints recovery_ms recovery_records recovery_entries io_in_flight
     }
     show("compression_ratio", &format_args!("{:.3}", stats.compression_ratio));

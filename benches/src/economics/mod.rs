@@ -8,6 +8,7 @@
 //! plots replace the part's own region of benches/RESULTS.md, so that parts can be run one by one.
 
 mod compression;
+mod expiry;
 mod index;
 mod objects;
 mod plot;
@@ -15,6 +16,7 @@ mod report;
 mod restart;
 mod server;
 mod sessions;
+mod touch;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +40,16 @@ const PARTS: &[Part] = &[
         name: "index",
         about: "RAM per entry and pauses of the index, alone and in the server",
         run: index::run,
+    },
+    Part {
+        name: "expiry",
+        about: "lag of expired events among up to ten million volatile keys, beside the peer",
+        run: expiry::run,
+    },
+    Part {
+        name: "touch",
+        about: "device bytes of moving a session's expiry, beside the peer",
+        run: touch::run,
     },
     Part {
         name: "restart",

@@ -121,6 +121,17 @@ impl Client {
         })
     }
 
+    /// The next message to a subscriber; an error of kind `WouldBlock` if none comes within `patience`.
+    pub(crate) fn message(&mut self, patience: Duration) -> Result<Reply> {
+        if self.stream.buffer().is_empty() {
+            self.stream.get_mut().set_read_timeout(Some(patience))?;
+            self.stream.fill_buf()?;
+        }
+        // The rest of a message that has begun comes in any case.
+        self.stream.get_mut().set_read_timeout(Some(Duration::from_secs(120)))?;
+        self.reply()
+    }
+
     /// A field of INFO, as a number.
     pub(crate) fn info(&mut self, field: &str) -> Result<f64> {
         let Reply::Bulk(Some(text)) = self.line("INFO everything")? else { bail!("INFO") };
@@ -206,6 +217,16 @@ impl Server {
     /// Resident bytes now.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status_kib("VmRSS") * 1024
+    }
+
+    /// Processor time that it has taken so far, in seconds.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let text = text.unwrap_or_default();
+        // User and system time in hundredths of a second, behind a name that may hold anything.
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: f64 = fields.skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
+        ticks / 100.0
     }
 
     /// Kills it as a crash would: signal 9, no goodbye.

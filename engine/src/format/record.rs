@@ -27,7 +27,7 @@ pub enum Kind {
     Put = 1,
     /// Deletes the key (a tombstone).
     Delete = 2,
-    /// Moves expiries without rewriting values; the value is a list of [`TouchRow`]s.
+    /// Moves expiries without rewriting values; the value is a list of [`TouchRow`](super::touch::TouchRow)s.
     Touch = 3,
     /// Deletes every key of the namespace, or of all namespaces if it is [`ALL_NAMESPACES`].
     Clear = 4,
@@ -81,7 +81,7 @@ pub struct Head {
     /// Opaque type of the value, chosen by the user of the engine.
     pub value_type: u8,
     /// 0: exact expiry; k > 0: the expiry may lag behind the last touch by less than
-    /// `16 s << k` (see `expiry`).
+    /// `14 s << k` (see `index::touch_quantum_secs`). Of a touch record: the class of its rows.
     pub touch: u8,
     /// How the value is stored: [`CODEC_RAW`] or [`CODEC_ZSTD`].
     pub codec: u8,
@@ -256,42 +256,6 @@ pub fn decode_head(bytes: &[u8], seed: Seed) -> Result<(Head, &[u8], u32), Decod
         expires_at: (expires != 0).then_some(UnixMillis(expires)),
     };
     Ok((head, name, fields.u32(4)?))
-}
-
-/// Length of a [`TouchRow`].
-pub const TOUCH_ROW_BYTES: usize = 12;
-
-/// One journaled touch: the key's index identity, its touch class, its new expiry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TouchRow {
-    /// Packed index identity (`index::Identity`), at most 48 bits.
-    pub identity: u64,
-    /// Touch class, 1..=7.
-    pub touch: u8,
-    /// New expiry in seconds since the Unix epoch.
-    pub expires_s: u32,
-}
-
-impl TouchRow {
-    /// The row's bytes.
-    pub fn encode(&self) -> [u8; TOUCH_ROW_BYTES] {
-        let packed = self.identity | u64::from(self.touch) << 48;
-        Writer::<TOUCH_ROW_BYTES>::new().u64(packed).u32(self.expires_s).done()
-    }
-
-    /// Reads a row back.
-    ///
-    /// # Errors
-    /// When bytes are missing or the class is out of range.
-    pub fn decode(bytes: &[u8]) -> Result<TouchRow, DecodeError> {
-        let fields = Fields(bytes);
-        let packed = fields.u64(0)?;
-        let touch = u8::try_from(packed >> 48).map_err(|_| DecodeError::Field("touch class"))?;
-        if !(1..=7).contains(&touch) {
-            return Err(DecodeError::Field("touch class"));
-        }
-        Ok(TouchRow { identity: packed & ((1 << 48) - 1), touch, expires_s: fields.u32(8)? })
-    }
 }
 
 #[cfg(test)]

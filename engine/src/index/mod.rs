@@ -30,7 +30,9 @@ pub use entry::{Entry, FREQ_MAX};
 pub use identity::Identity;
 pub use row::{ROW_BYTES, decode_row, encode_row};
 pub use size::SizeClass;
-pub use stamp::{Due, Expiry, TOUCH_CLASS_MAX, touch_class_of, touch_quantum_secs};
+pub use stamp::{
+    Due, Expiry, TOUCH_CLASS_MAX, touch_cell, touch_class_of, touch_cover_secs, touch_quantum_secs,
+};
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Range;

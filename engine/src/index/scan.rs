@@ -64,6 +64,21 @@ impl Index {
         }
     }
 
+    /// As [`Index::visit_page`], but only for entries that are [`Due::Far`](super::Due::Far).
+    pub fn visit_far(&self, page: usize, mut f: impl FnMut(Identity, Entry)) {
+        assert!(page < self.pages(), "page {page} of {}", self.pages());
+        let is_far = |packed: &Packed| packed.expiry() == super::Expiry::FAR;
+        if let Some(page) = self.pages.get(page) {
+            page.for_each_where(is_far, |identity, packed| f(identity, packed.entry()));
+        }
+        if !self.stash.is_empty() {
+            let stashed = self.stashed(self.mapping.xs_of(page));
+            for (identity, packed) in stashed.filter(|(_, packed)| is_far(packed)) {
+                f(*identity, packed.entry());
+            }
+        }
+    }
+
     /// Calls `f` for every entry.
     pub fn for_each(&self, mut f: impl FnMut(Identity, Entry)) {
         for page in 0..self.pages() {

@@ -130,14 +130,28 @@ fn window_start(now_secs: u64) -> u64 {
 /// The largest touch class; class 0 is an entry that was never touched.
 pub const TOUCH_CLASS_MAX: u8 = 7;
 
-/// How far, in seconds, an entry of this touch class may have moved its expiry without a journal
-/// record: 0 for class 0, else `32 << (class - 1)`, from 32 s to 2,048 s.
+/// How far, in seconds, an entry of this touch class may be from what the journal says of it: 0 for
+/// class 0, else `28 << (class - 1)`, from 28 s to 1,792 s. 112 s suit a time to live of half an hour.
 pub fn touch_quantum_secs(class: u8) -> u64 {
     assert!(class <= TOUCH_CLASS_MAX, "touch class {class} exceeds 3 bits");
-    if class == 0 { 0 } else { 32 << (class - 1) }
+    if class == 0 { 0 } else { 28 << (class - 1) }
 }
 
-/// The class whose quantum is the largest not above `max(32 s, ttl / 16)`: 1..=7.
+/// Number of the quantum that an expiry in seconds lies in. Touches within it are not journaled.
+pub fn touch_cell(expires_s: u64, class: u8) -> u64 {
+    expires_s.checked_div(touch_quantum_secs(class)).unwrap_or(expires_s)
+}
+
+/// The expiry, in seconds, that recovery grants an entry whose journaled expiry is `expires_s`: the last
+/// second of its quantum. Granting it again changes nothing.
+pub fn touch_cover_secs(expires_s: u64, class: u8) -> u64 {
+    if class == 0 {
+        return expires_s;
+    }
+    (touch_cell(expires_s, class) + 1) * touch_quantum_secs(class) - 1
+}
+
+/// The class whose quantum is the largest not above `max(28 s, ttl / 16)`: 1..=7.
 pub fn touch_class_of(ttl_ms: u64) -> u8 {
     let quantum_secs = ttl_ms / 16_000;
     (2..=TOUCH_CLASS_MAX).rev().find(|k| touch_quantum_secs(*k) <= quantum_secs).unwrap_or(1)
@@ -248,18 +262,35 @@ mod tests {
     fn touch_quanta() {
         assert_eq!(
             (0..=7).map(touch_quantum_secs).collect::<Vec<_>>(),
-            [0, 32, 64, 128, 256, 512, 1024, 2048]
+            [0, 28, 56, 112, 224, 448, 896, 1792]
         );
         let minute = 60_000;
         for (ttl, class) in [
             (0, 1),
             (minute, 1),
-            (17 * minute, 1),
-            (30 * minute, 2),
-            (60 * minute, 3),
+            (14 * minute, 1),
+            (15 * minute, 2),
+            (30 * minute, 3),
+            (60 * minute, 4),
+            (24 * 60 * minute, 7),
             (u64::MAX, 7),
         ] {
             assert_eq!(touch_class_of(ttl), class, "{ttl} ms");
+        }
+    }
+
+    #[test]
+    fn what_recovery_grants_covers_the_quantum_and_is_granted_once() {
+        for class in 1..=TOUCH_CLASS_MAX {
+            let quantum = touch_quantum_secs(class);
+            for expires in 1_790_000_000..1_790_000_000 + 3 * quantum {
+                let cover = touch_cover_secs(expires, class);
+                assert!((expires..expires + quantum).contains(&cover), "{expires} {class}");
+                assert_eq!(touch_cell(cover, class), touch_cell(expires, class));
+                assert_ne!(touch_cell(cover + 1, class), touch_cell(expires, class));
+                assert_eq!(touch_cover_secs(cover, class), cover, "a second restart adds nothing");
+            }
+            assert_eq!(touch_cover_secs(7, 0), 7);
         }
     }
 }

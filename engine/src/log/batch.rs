@@ -97,6 +97,11 @@ impl Batch {
         self.used + more + (self.identities.len() + 1) * IDENTITY_BYTES
     }
 
+    /// When it was closed.
+    pub(crate) fn wall(&self) -> UnixMillis {
+        self.wall
+    }
+
     /// Bytes on disk; known once closed.
     pub(crate) fn bytes(&self) -> usize {
         self.padded

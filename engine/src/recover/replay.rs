@@ -5,8 +5,9 @@
 //! carried on in, a later batch.
 
 use crate::format::label::Label;
-use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE, TOUCH_ROW_BYTES, TouchRow};
-use crate::index::{Due, Entry, Expiry, SizeClass, touch_quantum_secs};
+use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE};
+use crate::format::touch;
+use crate::index::{Due, Entry, Expiry, SizeClass, touch_cover_secs};
 use crate::key::{hash, unpack};
 use crate::labels::Place;
 use crate::log::CLEAR_MARK;
@@ -103,7 +104,7 @@ impl Replay {
                 let (identity, aside) = (self.identity(name), head.flags & SIDE != 0);
                 self.space(namespace).remove(&Place { identity, aside, key: name });
             }
-            Kind::Touch => self.touch(namespace, name),
+            Kind::Touch => self.touch(head, name),
             Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.truncate(1),
             Kind::Clear if planted!(IgnoreClear) => {}
             Kind::Clear => *self.space(namespace) = Space::default(),
@@ -148,15 +149,14 @@ impl Replay {
         self.space(namespace).labels.set(place, label, hash);
     }
 
-    fn touch(&mut self, namespace: Namespace, rows: &[u8]) {
+    fn touch(&mut self, head: &Head, rows: &[u8]) {
         let now = self.now;
-        for row in rows.chunks_exact(TOUCH_ROW_BYTES) {
-            let Ok(row) = TouchRow::decode(row) else { continue };
+        for row in touch::rows(head, rows) {
             let Some((_, identity)) = unpack(row.identity) else { continue };
-            self.space(namespace).index.update(identity, |entry| {
+            self.space(head.namespace).index.update(identity, |entry| {
                 let at = UnixMillis(u64::from(row.expires_s) * 1000);
                 entry.expiry = Expiry::of(Some(at), now);
-                entry.touch = row.touch;
+                entry.touch = head.touch.max(1);
             });
         }
     }
@@ -265,15 +265,14 @@ fn lost_entry() -> Entry {
     Entry { location: LOST, size: SizeClass::of(1), expiry: Expiry::NONE, freq: 0, touch: 0 }
 }
 
-/// A touched entry may have been touched again within its quantum without a journal record: give
-/// it the end of the quantum, so that nobody is logged out early, but never more than its limit.
+/// A touched entry may have been touched again since what the journal says: give it what that covers,
+/// so that nobody is logged out early, but never more than its limit.
 fn grant_grace(entry: &mut Entry, limit: Option<UnixMillis>, now: UnixMillis) {
     if planted!(NoGrace) {
         return;
     }
     if let Due::At(seconds) = entry.expiry.due(now) {
-        let quantum = touch_quantum_secs(entry.touch);
-        let end = UnixMillis(((seconds / quantum + 1) * quantum - 1) * 1000);
+        let end = UnixMillis(touch_cover_secs(seconds, entry.touch) * 1000);
         let end = limit.filter(|_| !planted!(GraceBeyondLimit)).map_or(end, |limit| end.min(limit));
         entry.expiry = Expiry::of(Some(end), now);
     }

@@ -7,7 +7,7 @@
 //!
 //! Owns: [`Ahead`], the reads.
 //! Never knows: who listens.
-//! Invariant: nothing is read while nobody listens; what is held is bounded by `KNOWN_MAX` and
+//! Invariant: nothing is read while nobody listens, but for what is far (`far.rs`); what is held is bounded by `KNOWN_MAX` and
 //! `KNOWN_BYTES_MAX`; every held entry has an item on the wheel or a read under way.
 
 use std::collections::VecDeque;
@@ -193,11 +193,8 @@ impl Shard {
 
     /// Finds what falls due soon and is cold, and reads it.
     pub(super) fn look_ahead(&mut self, now: UnixMillis) {
-        if !self.ahead.on {
-            return;
-        }
         let until = now.plus(LEAD_MS);
-        if until > self.ahead.seen && self.ahead.has_room() {
+        if self.ahead.on && until > self.ahead.seen && self.ahead.has_room() {
             let upcoming = self.wheel.upcoming(self.ahead.seen, until);
             let mut fresh = Vec::new();
             for (namespace, identity, _) in upcoming {
@@ -340,6 +337,11 @@ impl Shard {
             let named = Named { key, value_type: Some(head.value_type) };
             let (ns, identity) = (place.namespace, place.identity);
             self.expire_entry(ns, identity, place.location, Some(at), Some(named));
+            return;
+        }
+        if entry.expiry == Expiry::FAR {
+            self.ahead.forget(packed);
+            self.stamp_far(place.namespace, place.identity, place.location, at);
             return;
         }
         let named = AheadKey { key: key.into(), value_type: head.value_type, expires_at: at };

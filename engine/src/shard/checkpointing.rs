@@ -105,6 +105,7 @@ impl Shard {
     pub fn close(&mut self, now: UnixMillis) {
         self.advance(now);
         self.closing = true;
+        self.journal_touches();
         self.flush_wanted = true;
         self.maintain();
     }

@@ -10,8 +10,9 @@ use super::load::{RecordPlace, exact_expiry};
 use super::{Shard, supply};
 use crate::compact::{self, Horizon};
 use crate::format::bytes::Seed;
-use crate::format::record::{self, EXTENDED, Head, Kind, RELOCATED, SIDE, TouchRow};
+use crate::format::record::{self, EXTENDED, Head, Kind, RELOCATED, SIDE};
 use crate::format::segment::{self, RecordRow, Row, TRAILER_BYTES, Trailer};
+use crate::format::touch::{self, Touch};
 use crate::index::{Due, Entry};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
 use crate::key::unpack;
@@ -432,30 +433,34 @@ impl Shard {
     /// Journals the present expiry of every entry that a touch record moved.
     fn carry_touches(&mut self, row: &RecordRow<'_>) -> bool {
         let namespace = row.head.namespace;
-        let mut rows = Vec::new();
-        for bytes in row.name.chunks_exact(record::TOUCH_ROW_BYTES) {
-            let Ok(touch) = TouchRow::decode(bytes) else { continue };
+        let mut touches = Vec::new();
+        for touch in touch::rows(&row.head, row.name) {
             let Some((_, identity)) = unpack(touch.identity) else { continue };
             let entry = self.space(namespace).and_then(|space| space.index.get(identity));
-            match entry.map(|entry| (entry.touch, entry.expiry.due(self.now))) {
+            let (class, expires_s) = match entry.map(|e| (e.touch, e.expiry.due(self.now))) {
                 Some((class @ 1.., Due::At(seconds))) => {
-                    let expires_s = u32::try_from(seconds).unwrap_or(u32::MAX);
-                    rows.extend(TouchRow { touch: class, expires_s, ..touch }.encode());
+                    (class, u32::try_from(seconds).unwrap_or(u32::MAX))
                 }
-                Some(_) => {}
+                Some(_) => continue,
                 // Gone: so that what is older does not come back with its grace.
-                None => rows.extend(TouchRow { touch: 1, expires_s: 0, ..touch }.encode()),
+                None => (1, 0),
+            };
+            touches.push(Touch { namespace, class, expires_s, identity: touch.identity });
+        }
+        touches.sort_unstable();
+        let mut rest = &touches[..];
+        // Cut off halfway, all of them are carried again: that changes nothing.
+        while !rest.is_empty() {
+            let (head, value, count) = touch::record(rest, usize::MAX, row.head.lsn);
+            let head = Head { flags: RELOCATED, ..head };
+            let record = Append { head: &head, name: &[], value: &value, identity: NO_KEY_MARK };
+            let stream = self.survivor_stream(SURVIVOR_STREAMS);
+            if self.log.append(stream, &record, &mut self.pool, self.now).is_err() {
+                return false;
             }
+            rest = &rest[count..];
         }
-        if rows.is_empty() {
-            return true;
-        }
-        let flags = RELOCATED;
-        let head = Head { flags, value_len: rows.len() as u32, ..row.head };
-        let identity = NO_KEY_MARK;
-        let record = Append { head: &head, name: &[], value: &rows, identity };
-        let stream = self.survivor_stream(SURVIVOR_STREAMS);
-        self.log.append(stream, &record, &mut self.pool, self.now).is_ok()
+        true
     }
 
     /// Copies a live record; false if the survivor stream has no segment now.

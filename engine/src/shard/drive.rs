@@ -100,6 +100,7 @@ impl Shard {
             return;
         }
         self.flush_wanted |= self.log.survivors_wait();
+        self.journal_touches_due();
         if self.user_batch_due() {
             self.log.close_batch(USER_STREAM, self.now);
         }
@@ -154,7 +155,9 @@ impl Shard {
         self.log.on_batch_written(batch);
         if usize::from(batch.stream) == USER_STREAM {
             self.undurable.settle(self.log.durable_lsn());
+            self.touches.settle(self.log.durable_lsn());
             self.confirmed.1 = self.now;
+            self.told = (batch.wall(), Some(batch.segment));
         } else {
             self.counters.compaction_bytes_written += batch.bytes() as u64;
             self.apply_moves(batch);

@@ -70,7 +70,13 @@ impl Shard {
             Due::Never | Due::Far => None,
         };
         let limit = self.space(ns).and_then(|space| space.label_of(identity)?.label.limit);
-        let Some(due) = self.exact_due(ns, identity, entry).or(second) else { return };
+        let exact = self.exact_due(ns, identity, entry);
+        // Within its second the record knows better, for whoever listens.
+        let ask = exact.is_none() && entry.touch == 0 && entry.expiry.may_have_passed(now);
+        if ask && !self.can_name(ns, identity, entry) && self.ask_key(ns, identity, entry) {
+            return;
+        }
+        let Some(due) = exact.or(second) else { return };
         let due = limit.map_or(due, |limit| due.min(limit));
         if due > now {
             self.schedule(ns, identity, Some(due));
@@ -137,6 +143,7 @@ impl Shard {
             self.journal_end(namespace, identity);
         }
         self.counters.expired_keys += 1;
+        self.expired_at = self.now;
         if let Some(due) = due {
             self.counters.expiry_lag_ms.record(self.now.since(due));
         }

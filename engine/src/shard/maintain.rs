@@ -22,6 +22,7 @@ impl Shard {
         self.expire_side(now);
         self.sweep_slice(now);
         self.look_ahead(now);
+        self.visit_far(now);
         self.confirm(now);
         self.maintain();
     }
@@ -32,6 +33,9 @@ impl Shard {
         let mut consider = |at: UnixMillis| next = Some(next.map_or(at, |next| next.min(at)));
         if self.spaces.iter().any(|space| space.expiring_len() > 0) {
             consider(now.plus(TICK_MS));
+        }
+        if let Some(at) = self.touches.due_at() {
+            consider(at.max(now.plus(10)));
         }
         let linger = self.linger_ms();
         let stream = self.log.stream(crate::log::USER_STREAM);
@@ -60,12 +64,18 @@ impl Shard {
     }
 
     /// When the log falls quiet, one empty batch says that the batch before it was durable. Without
-    /// it, damage to the very last batch could not be told from a torn tail.
+    /// it, damage to the very last batch could not be told from a torn tail. Another one follows when
+    /// something has expired since the last batch: it tells the time, and a restart begins no
+    /// earlier, so that a clock set back meanwhile does not bring back what was seen to expire.
     fn confirm(&mut self, now: UnixMillis) {
         let (confirmed, written) = self.confirmed;
         let quiet = self.log.durable_lsn() == self.log.appended_lsn()
             && now.since(written) >= CONFIRM_AFTER_MS;
-        if !quiet || confirmed == self.log.durable_lsn() || self.poisoned || self.closing {
+        // A restart looks for the time in segments that are not sealed.
+        let here = self.told.1 == self.log.stream(crate::log::USER_STREAM).open_segment();
+        let time_told = self.expired_at <= self.told.0 && here || self.expired_at.0 == 0;
+        let told = confirmed == self.log.durable_lsn() && time_told;
+        if !quiet || told || self.poisoned || self.closing {
             return;
         }
         if self.room_for_delete(256) == super::Room::Yes {

@@ -19,6 +19,7 @@ mod compaction;
 mod compression;
 mod drive;
 mod expire;
+mod far;
 mod load;
 mod maintain;
 mod open;
@@ -27,6 +28,7 @@ mod read;
 mod scan;
 mod stats;
 mod supply;
+mod touch;
 mod undurable;
 mod write;
 
@@ -49,7 +51,7 @@ use crate::io::{BufferPool, IoId, IoRequest};
 use crate::key::{self, Key};
 use crate::log::Log;
 use crate::space::Space;
-use crate::units::{Lsn, Namespace, UnixMillis};
+use crate::units::{Lsn, Namespace, SegmentId, UnixMillis};
 
 use drive::InFlight;
 use load::Loads;
@@ -104,10 +106,14 @@ pub struct Shard {
     wheel: Wheel,
     sweep: Sweep,
     ahead: ahead::Ahead,
+    far: far::Far,
+    /// When something last expired.
+    expired_at: UnixMillis,
     /// Keys that have expired and have not been told yet.
     expired: VecDeque<Expired>,
     log: Log,
     undurable: Undurable,
+    touches: touch::Touches,
     group: Option<write::Group>,
     in_flight: InFlight,
     outbox: VecDeque<(IoId, IoRequest)>,
@@ -119,6 +125,8 @@ pub struct Shard {
     effort: compaction::Effort,
     checkpointing: checkpointing::Job,
     compression: compression::State,
+    /// The time that the last durable user batch tells, and its segment.
+    told: (UnixMillis, Option<SegmentId>),
     /// The last batch that a later one proves durable, and when a user batch was last written.
     confirmed: (Lsn, UnixMillis),
     flush_wanted: bool,

@@ -31,8 +31,10 @@ pub struct Stats {
     pub deletes: u64,
     pub touches: u64,
     pub touch_bytes_written: u64,
+    pub touches_waiting: u64,
     pub expired_keys: u64,
     pub expiry_reads: u64,
+    pub expiry_items: u64,
     pub expiry_lag_ms_p50: u64,
     pub expiry_lag_ms_p999: u64,
     pub batches: u64,
@@ -140,6 +142,12 @@ impl Shard {
         self.counters.recovery_ms = millis;
     }
 
+    /// Whether what the journal says of every touched key is durable, as far as it has to be.
+    #[cfg(feature = "sim")]
+    pub(crate) fn touches_settled(&self) -> bool {
+        self.touches.len() == 0
+    }
+
     /// A snapshot of all counters and gauges.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn stats(&self) -> Stats {
@@ -174,8 +182,10 @@ impl Shard {
             deletes: c.deletes,
             touches: c.touches,
             touch_bytes_written: c.touch_bytes,
+            touches_waiting: self.touches.len() as u64,
             expired_keys: c.expired_keys,
             expiry_reads: c.expiry_reads,
+            expiry_items: self.wheel.len() as u64,
             expiry_lag_ms_p50: c.expiry_lag_ms.quantile(500),
             expiry_lag_ms_p999: c.expiry_lag_ms.quantile(999),
             batches: c.batches,

@@ -6,10 +6,10 @@ use super::Shard;
 use super::owned::{OwnedLabel, cut, name};
 use super::read::Owner;
 use crate::format::label::Label;
-use crate::format::record::{self, Head, Kind, TouchRow};
+use crate::format::record::{self, Head, Kind};
 use crate::hot::NewEntry;
-use crate::index::{Due, Entry, Expiry, Identity, SizeClass, touch_class_of, touch_quantum_secs};
-use crate::key::{Key, pack};
+use crate::index::{Due, Entry, Expiry, SizeClass};
+use crate::key::Key;
 use crate::labels::Place;
 use crate::log::{Append, CLEAR_MARK, NO_KEY_MARK, USER_STREAM, segment_bytes_alone};
 use crate::space::LOST;
@@ -125,6 +125,7 @@ impl Shard {
             touch: 0,
         };
         self.set_entry(key, entry, old, aside, label);
+        self.touches.forget(key.packed());
         self.rearm(key.namespace, key.identity, old.filter(|_| !aside), expires_at);
         let written = NewEntry {
             namespace: key.namespace,
@@ -197,8 +198,8 @@ impl Shard {
     }
 
     /// Sets or removes the expiry of a resident key. Moving an expiry later is a touch: it costs no
-    /// disk write inside its quantum, 12 bytes and a header beyond it. Anything else rewrites the
-    /// record. Returns the LSN to wait for, `Lsn::NONE` if there is none.
+    /// disk write inside its quantum and 14 bytes of a batch that others share beyond it. Anything else
+    /// rewrites the record. Returns the LSN to wait for, `Lsn::NONE` if there is none.
     ///
     /// # Errors
     /// [`Refused`], with nothing changed; [`Refused::NotResident`] also for an absent key.
@@ -228,64 +229,6 @@ impl Shard {
         }
         let label = label.unwrap_or_default();
         self.put_labelled(key, value_type, &value, expires_at, &label.view(), now)
-    }
-
-    /// Moves an expiry from second `old` to the later second `new`. Journaled only when it leaves
-    /// its quantum or needs a longer one, so that the journal never lags by a quantum or more.
-    fn touch(
-        &mut self,
-        key: &Key<'_>,
-        entry: &Entry,
-        (old, new): (u64, u64),
-        expires_at: UnixMillis,
-        now: UnixMillis,
-    ) -> Result<Lsn, Refused> {
-        let class = touch_class_of(expires_at.since(now));
-        let quantum = touch_quantum_secs(entry.touch.max(1));
-        let journal = entry.touch < class || old / quantum != new / quantum;
-        let mut kept = entry.touch;
-        let mut barrier = self.barrier(key);
-        if journal {
-            let row = TouchRow {
-                identity: key.identity.to_bits(),
-                touch: class,
-                expires_s: u32::try_from(new).unwrap_or(u32::MAX),
-            };
-            let head = Head {
-                value_len: record::TOUCH_ROW_BYTES as u32,
-                ..self.head(Kind::Touch, key.namespace, &[])
-            };
-            self.append(&head, &[], &row.encode(), key.packed())?;
-            self.counters.touch_bytes += head.padded_bytes() as u64;
-            (kept, barrier) = (class, head.lsn);
-        }
-        let index = &mut self.space_mut(key.namespace).index;
-        index.update(key.identity, |entry| {
-            entry.expiry = Expiry::of(Some(expires_at), now);
-            entry.touch = kept;
-        });
-        self.hot.set_expiry(key.namespace, key.identity, key.bytes, Some(expires_at));
-        self.rearm(key.namespace, key.identity, Some(*entry), Some(expires_at));
-        self.counters.touches += 1;
-        Ok(barrier)
-    }
-
-    /// Journals that a touched entry has expired: a touch to the beginning of time. A crash before it is
-    /// durable may bring the key back for the rest of its quantum, so replies that tell of its absence
-    /// wait for it. Left out when there is no room: then that is all that happens.
-    pub(super) fn journal_end(&mut self, namespace: Namespace, identity: Identity) {
-        let head = Head {
-            value_len: record::TOUCH_ROW_BYTES as u32,
-            ..self.head(Kind::Touch, namespace, &[])
-        };
-        if self.room_for_delete(head.padded_bytes() + 128) != Room::Yes {
-            return;
-        }
-        let row = TouchRow { identity: identity.to_bits(), touch: 1, expires_s: 0 };
-        let packed = pack(namespace, identity);
-        if self.append(&head, &[], &row.encode(), packed).is_ok() {
-            self.counters.touch_bytes += head.padded_bytes() as u64;
-        }
     }
 
     /// Deletes every key of a namespace with one record.
@@ -365,7 +308,7 @@ impl Shard {
     }
 
     /// Appends a user record, as a member of the group if there is one.
-    fn append(
+    pub(super) fn append(
         &mut self,
         head: &Head,
         name: &[u8],

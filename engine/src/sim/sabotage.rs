@@ -39,6 +39,8 @@ pub enum Sabotage {
     LeaveGroupOpen,
     /// Recovered touches get no grace.
     NoGrace,
+    /// Touches wait to be journaled however far they move an expiry.
+    LaxTouches,
     /// Recovery relies on what a dead process left in the device's cache.
     TrustCache,
     /// A checkpoint is published before what it shows is durable.
@@ -63,7 +65,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 23] = [
+    pub const ALL: [Sabotage; 24] = [
         Sabotage::WriteWithoutSync,
         Sabotage::ReplyEarly,
         Sabotage::ReleaseEarly,
@@ -77,6 +79,7 @@ impl Sabotage {
         Sabotage::HalfGroups,
         Sabotage::LeaveGroupOpen,
         Sabotage::NoGrace,
+        Sabotage::LaxTouches,
         Sabotage::TrustCache,
         Sabotage::EarlyCheckpoint,
         Sabotage::CheckpointTooFar,

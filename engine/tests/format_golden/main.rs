@@ -13,9 +13,10 @@ use emberlog_engine::format::batch::{self, BatchHead, IDENTITY_BYTES};
 use emberlog_engine::format::bytes::Seed;
 use emberlog_engine::format::checkpoint::{self, LabelRow, PAGE_BYTES, PageHead, Payload};
 use emberlog_engine::format::label::Label;
-use emberlog_engine::format::record::{self, Head, Kind, TouchRow};
+use emberlog_engine::format::record::{self, Head, Kind};
 use emberlog_engine::format::segment::{self, BatchRow, RecordRow, Row, SegmentHead, Trailer};
 use emberlog_engine::format::superblock::{CheckpointRef, Superblock};
+use emberlog_engine::format::touch::{self, TOUCH_ROW_BYTES, TouchRow};
 use emberlog_engine::format::{DecodeError, FORMAT_VERSION};
 use emberlog_engine::index::{
     self, Due, Entry, Expiry, Identity, SizeClass, decode_row, encode_row,
@@ -80,10 +81,10 @@ fn tables_describe_their_bytes_without_a_gap() {
         ("record-labelled", put_head().record_bytes() + EXTENSION_BYTES),
         ("record-packed", head_of(&all["record-packed"]).record_bytes()),
         ("record-put", put_head().record_bytes()),
-        ("record-touch", record::HEADER_BYTES + record::TOUCH_ROW_BYTES),
+        ("record-touch", record::HEADER_BYTES + TOUCH_ROW_BYTES),
         ("segment-header", 64),
         ("superblock", 160),
-        ("touch-row", record::TOUCH_ROW_BYTES),
+        ("touch-row", TOUCH_ROW_BYTES),
         ("trailer", segment::TRAILER_BYTES),
     ];
     assert_eq!(all.keys().map(String::as_str).collect::<Vec<_>>(), sizes.map(|(name, _)| name));
@@ -131,7 +132,7 @@ fn constants_are_those_of_the_text() {
     assert_eq!(seed().crc(&[]), 0x543c_2e1f, "the seed that the text states");
     assert_eq!(
         (1..=7).map(index::touch_quantum_secs).collect::<Vec<_>>(),
-        [32, 64, 128, 256, 512, 1024, 2048]
+        [28, 56, 112, 224, 448, 896, 1792]
     );
 }
 
@@ -328,14 +329,18 @@ fn labels() {
 #[test]
 fn touch_row() {
     let g = golden("touch-row");
+    let word: u64 = g.value("identity and seconds");
+    let base_s = 1_790_000_000;
     let row = TouchRow {
-        identity: g.value("identity"),
-        touch: g.narrow("class"),
-        expires_s: g.narrow("expires"),
+        identity: word & ((1 << 47) - 1),
+        expires_s: base_s + u32::try_from(word >> 47).unwrap(),
     };
-    assert_eq!(row.encode()[..], g.bytes);
-    assert_eq!(TouchRow::decode(&g.bytes).unwrap(), row);
-    assert_eq!(golden("record-touch").raw("rows"), g.bytes);
+    assert_eq!(row.encode(base_s)[..], g.bytes);
+    assert_eq!(TouchRow::decode(&g.bytes, base_s).unwrap(), row);
+    let record = golden("record-touch");
+    assert_eq!(record.raw("rows"), g.bytes);
+    let all: Vec<_> = touch::rows(&head_of(&record), &g.bytes).collect();
+    assert_eq!(all, [row]);
     assert_eq!(row.identity, key_identity().to_bits());
 }
 

@@ -1,5 +1,7 @@
 //! Events of keys that expire.
 
+use std::fmt::Write;
+
 use super::{Harness, START};
 use crate::config::Config;
 
@@ -132,4 +134,54 @@ fn nothing_is_read_while_nobody_listens() {
     assert_eq!(h.ask(other, "DBSIZE"), ":0");
     let stats = h.server.shard.as_ref().unwrap().stats();
     assert_eq!((stats.expiry_reads, stats.expired_keys), (0, 1));
+}
+
+#[test]
+fn a_key_that_is_due_in_a_year_is_told_to_the_millisecond() {
+    let (mut h, asker, listener) = listening();
+    let day = 86_400_000;
+    for name in ["hot", "cold"] {
+        h.ask(asker, &format!("SET {name} 1 PXAT {}", START.0 + 365 * day + 123));
+        heard(&mut h, listener);
+        h = if name == "hot" { h } else { h.reopened() };
+        h.ask(asker, "GET hot");
+    }
+    for _ in 0..4 * 365 - 1 {
+        h.advance(day / 4);
+    }
+    // The last six hours as the event loop lets them pass, in the end.
+    for step in [day / 4 - 20_000, 5000, 5000, 5000, 4000, 500, 250, 240, 10] {
+        h.advance(step);
+    }
+    h.advance(122);
+    assert_eq!(heard(&mut h, listener), "", "{} ms", h.now.since(START));
+    h.advance(1);
+    let heard = heard(&mut h, listener);
+    assert_eq!(heard.matches("expired").count(), 2, "{heard}");
+}
+
+#[test]
+fn arming_keys_again_and_again_leaves_nothing_behind() {
+    let (mut h, asker, _) = listening();
+    let keys = 500;
+    for number in 0..keys {
+        h.ask(asker, &format!("SET armed:{number} 1 EX 10"));
+    }
+    let mut most = 0;
+    for round in 1..=40 {
+        let mut batch = String::new();
+        for number in 0..keys {
+            write!(batch, "PEXPIRE armed:{number} {}\r\n", 10_000 + round % 7).unwrap();
+        }
+        h.feed(asker, batch.as_bytes());
+        h.settle(asker);
+        h.advance(300);
+        let stats = h.server.shard.as_ref().unwrap().stats();
+        most = most.max(stats.expiry_items);
+    }
+    assert!(most <= 3 * keys, "{most} items on the wheel for {keys} keys");
+    h.advance(11_000);
+    h.advance(11_000);
+    let stats = h.server.shard.as_ref().unwrap().stats();
+    assert_eq!((stats.expiry_items, stats.expired_keys), (0, keys));
 }
