@@ -175,24 +175,25 @@ impl Step {
         }
     }
 
-    /// Carries the step out. Returns what it answers, and whether it has written.
-    fn run(&self, value: &mut [u8]) -> (Option<i128>, bool) {
+    /// Carries the step out. Returns what it answers, and, if it has written,
+    /// whether that changed anything.
+    fn run(&self, value: &mut [u8]) -> (Option<i128>, Option<bool>) {
         let old = self.width.read(value, self.offset);
         // An unsigned integer takes the bits of a negative number.
         let given = |number: i64| {
             if self.width.signed { i128::from(number) } else { i128::from(number.cast_unsigned()) }
         };
         let (new, answer) = match self.action {
-            Action::Get => return (Some(old), false),
+            Action::Get => return (Some(old), None),
             Action::Set(number) => (self.overflow.fit(given(number), self.width), Some(old)),
             Action::Add(number) => {
                 let new = self.overflow.fit(old + i128::from(number), self.width);
                 (new, new)
             }
         };
-        let Some(new) = new else { return (None, false) };
+        let Some(new) = new else { return (None, None) };
         self.width.write(value, self.offset, new);
-        (answer, true)
+        (answer, Some(new != old))
     }
 }
 
@@ -206,11 +207,12 @@ fn bitfield(cx: &mut Context<'_>, args: Args<'_>, read_only: bool) -> Outcome {
     let mut value = old.to_vec();
     value.resize(len, 0);
     let answers: Vec<_> = steps.iter().map(|step| step.run(&mut value)).collect();
-    let wrote = answers.iter().any(|(_, wrote)| *wrote);
-    if wrote || len > old.len() {
+    let wrote = |changed: bool| answers.iter().any(|(_, wrote)| *wrote == Some(changed));
+    let (grown, changed, rewrote) = (len > old.len(), wrote(true), wrote(false));
+    if changed || grown {
         cx.put(&key, Kind::String, &value, found.as_ref().and_then(|found| found.expires_at))?;
     }
-    if wrote {
+    if changed || grown && rewrote {
         cx.notify(notify::STRING, "setbit", &args[1]);
     }
     cx.reply.array(answers.len());

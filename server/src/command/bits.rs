@@ -113,7 +113,7 @@ fn bits_between(
         if offset < 0 { total.saturating_add(offset).max(0) } else { offset }
     };
     let (first, last) = (absolute(start), absolute(end).min(total - 1));
-    if start < 0 && end < 0 && start > end || first > last {
+    if first > last {
         return Ok(None);
     }
     let place = |offset: i64| usize::try_from(offset).unwrap_or(0) * unit_bits;
@@ -132,7 +132,10 @@ fn bitcount(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let bits = match (args.get(2), args.get(3), args.len()) {
         (None, _, _) => Some(0..value.len() * 8),
         (Some(start), Some(end), 4 | 5) => {
-            bits_between(integer(start)?, integer(end)?, args.get(4), value.len())?
+            let (start, end) = (integer(start)?, integer(end)?);
+            // BITPOS, unlike this, takes offsets before the beginning for the beginning first.
+            let backwards = start < 0 && end < 0 && start > end;
+            bits_between(start, end, args.get(4), value.len())?.filter(|_| !backwards)
         }
         _ => return Err(text::SYNTAX),
     };

@@ -6,7 +6,8 @@
 
 use emberlog_engine::{Found, Key};
 
-use super::parse::{integer, is};
+use super::collection::ranged;
+use super::parse::is;
 use super::table::flag::{DENYOOM, FAST, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::notify;
@@ -83,7 +84,8 @@ fn renamenx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// A database number.
 pub(super) fn database(cx: &Context<'_>, arg: &[u8]) -> Result<u16, Stop> {
     let out_of_range = Stop::error("ERR DB index is out of range");
-    let db = u16::try_from(integer(arg)?).map_err(|_| out_of_range.clone())?;
+    let number = ranged(arg, i64::from(i32::MIN), i64::from(i32::MAX), None)?;
+    let db = u16::try_from(number).map_err(|_| out_of_range.clone())?;
     if db < cx.state.config.databases { Ok(db) } else { Err(out_of_range) }
 }
 

@@ -92,9 +92,13 @@ fn decimal_sum(a: &[u8], b: &[u8]) -> Option<String> {
     Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
-/// A plain decimal times `10^FRACTION_MAX`.
+/// A decimal, with a small exponent at most, times `10^FRACTION_MAX`.
 fn scaled(text: &[u8]) -> Option<i128> {
     let text = std::str::from_utf8(text).ok()?;
+    let (text, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -106,6 +110,12 @@ fn scaled(text: &[u8]) -> Option<i128> {
     }
     let joined = format!("{whole}{fraction:0<FRACTION_MAX$}");
     let magnitude: i128 = joined.parse().ok()?;
+    let factor = 10i128.checked_pow(exponent.unsigned_abs())?;
+    let magnitude = match exponent {
+        0.. => magnitude.checked_mul(factor)?,
+        _ if magnitude % factor == 0 => magnitude / factor,
+        _ => return None,
+    };
     Some(if negative { -magnitude } else { magnitude })
 }
 
@@ -119,6 +129,8 @@ mod tests {
             ("0.1", "0.2", "0.3"),
             ("10.50", "0.1", "10.6"),
             ("5.0e3", "2.0e2", "5200"),
+            ("-9223372036854775808", "1e2", "-9223372036854775708"),
+            ("15e-1", "0", "1.5"),
             ("3", "1", "4"),
             ("-1.5", "1.5", "0"),
             ("-0.25", "-0.5", "-0.75"),

@@ -6,9 +6,9 @@
 
 use emberlog_engine::Found;
 
-use super::collection::{ranged, replace};
+use super::collection::replace;
 use super::geohash::Place;
-use super::parse::{error, float, is};
+use super::parse::{error, float, integer, is};
 use super::table::flag::{DENYOOM, READONLY, TIMED, WRITE};
 use super::zset::{self, encoded, view};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
@@ -201,7 +201,10 @@ impl Search {
                     0
                 }
                 word if is(word, "count") && left >= 1 => {
-                    let count = ranged(&rest[0], 1, i64::MAX, Some("ERR COUNT must be > 0"))?;
+                    let count = integer(&rest[0])?;
+                    if count < 1 {
+                        return Err(Stop::error("ERR COUNT must be > 0"));
+                    }
                     search.count = usize::try_from(count).ok();
                     1
                 }

@@ -181,7 +181,8 @@ impl Runner {
         both(sides, |side| side.link.words("MULTI"))?;
         for _ in 0..rng.usize(1..6) {
             let command = generate::command(rng, self.only.as_deref());
-            if name(&command) == "spop" {
+            // KEYS within a transaction lists what was there when it began; see docs/COMPATIBILITY.md.
+            if ["spop", "keys"].contains(&name(&command).as_str()) {
                 continue;
             }
             let replies = both(sides, |side| side.link.call(&command))?;
