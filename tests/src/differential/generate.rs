@@ -131,7 +131,7 @@ fn value(rng: &mut Rng, kind: &str) -> Vec<u8> {
         "m" => text(pick(rng, &["a", "b", "c", "d", "e", "f", "1", "2", "3", "10", "", "aa"])),
         // A value.
         "v" => match rng.u8(..10) {
-            0 => vec![0, 255, b'\r', b'\n'],
+            0 => vec![255, 0, b'\r', b'\n'],
             1 => text("x".repeat(rng.usize(..70))),
             2..=5 => text(rng.i32(-20..20)),
             _ => text(pick(rng, &["a", "b", "foo", "bar", "3.5", "", "hello world"])),

@@ -207,7 +207,6 @@ pub const LINES: &[&str] = &[
     "PEXPIRETIME @k",
     "PERSIST @k",
     "KEYS #P",
-    "DBSIZE",
 ];
 
 #[cfg(test)]
