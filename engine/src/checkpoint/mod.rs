@@ -4,7 +4,7 @@
 use crate::format::DecodeError;
 use crate::format::checkpoint::{
     LABEL_ROW_BYTES, LabelRow, PAGE_BYTES, PAGE_HEADER_BYTES, PAYLOAD_BYTES_MAX, PageHead, Payload,
-    ROW_BYTES, decode_page, seal_page,
+    ROW_BYTES, decode_page, peek_head, seal_page,
 };
 use crate::format::label::Label;
 use crate::index::{Entry, Identity, decode_row, encode_row};
@@ -111,6 +111,13 @@ pub(crate) enum LoadedRow<'a> {
     Side(Namespace, &'a [u8], Identity, Entry),
     /// Identity, whether the key is aside, the key, its label.
     Label(Namespace, Identity, bool, &'a [u8], Label<'a>),
+}
+
+/// Whose index rows a page says it has, and how many, by its header alone: a hint, at most what a page
+/// can hold.
+pub(crate) fn peek_page(bytes: &[u8]) -> Option<(Namespace, u32)> {
+    let head = peek_head(bytes).ok().filter(|head| head.payload == Payload::Index)?;
+    Some((head.namespace, head.bytes.min(PAYLOAD_BYTES_MAX as u32) / ROW_BYTES as u32))
 }
 
 /// Decodes a page and hands every row to `row`.

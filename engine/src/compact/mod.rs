@@ -27,29 +27,36 @@ fn eligible(segment: &Segment, horizon: &Horizon) -> bool {
         && segment.clear_seq <= horizon.seq
 }
 
+/// A sealed segment without a live byte.
+pub(crate) fn is_empty(segment: &Segment, horizon: &Horizon) -> bool {
+    eligible(segment, horizon) && segment.live_bytes == 0
+}
+
 /// A segment that nothing needs: freed without being read.
 pub(crate) fn is_dead(segment: &Segment, horizon: &Horizon) -> bool {
     let killers_done = segment.killers == 0 || segment.seq_max <= horizon.seq;
-    eligible(segment, horizon) && segment.live_bytes == 0 && killers_done
+    is_empty(segment, horizon) && killers_done
 }
 
 /// The victim with the best ratio of benefit to cost: free space won, weighted by how long the
-/// segment has been left alone, over the bytes to read and to write (LFS; `RAMCloud` §4).
+/// segment has been left alone, over the bytes to read and to write (LFS; `RAMCloud` §4). None whose
+/// survivors need more than `most` bytes.
 pub(crate) fn victim<'a>(
     segments: impl Iterator<Item = (SegmentId, &'a Segment)>,
     horizon: &Horizon,
+    most: u64,
 ) -> Option<SegmentId> {
     let size = u64::from(horizon.segment_bytes);
     let mut best = None;
     for (id, segment) in segments {
-        // At 31/32 live the copy wins less than the footer costs.
-        if !eligible(segment, horizon) || segment.live_bytes > size / 32 * 31 {
+        let footprint = segment.footprint(size);
+        if footprint > most || !eligible(segment, horizon) {
             continue;
         }
-        let live = u128::from(segment.live_bytes.min(size));
+        let needed = u128::from(footprint);
         let age = u128::from(horizon.next_seq.0 - segment.seq_max.0) + 1;
-        let benefit = (u128::from(size) - live) * age * 1024;
-        let score = benefit / (u128::from(size) + live);
+        let benefit = (u128::from(size) - needed) * age * 1024;
+        let score = benefit / (u128::from(size) + needed);
         if best.is_none_or(|(top, _)| score > top) {
             best = Some((score, id));
         }
@@ -73,10 +80,11 @@ pub(crate) fn stream_of(expires_at: Option<UnixMillis>, now: UnixMillis) -> usiz
 mod tests {
     use super::*;
 
-    fn sealed(live_bytes: u64, seq_max: u64) -> Segment {
+    /// A segment with this many KiB alive.
+    fn sealed(live_kib: u64, seq_max: u64) -> Segment {
         Segment {
             state: SegmentState::Sealed,
-            live_bytes,
+            live_bytes: live_kib << 10,
             seq_max: BatchSeq(seq_max),
             ..Segment::MISSING
         }
@@ -87,12 +95,12 @@ mod tests {
             seq: BatchSeq(50),
             durable_lsn: Lsn(101),
             next_seq: BatchSeq(100),
-            segment_bytes: 1024,
+            segment_bytes: 1 << 20,
         }
     }
 
     fn pick(segments: &[Segment]) -> Option<u32> {
-        victim((0..).map(SegmentId).zip(segments), &horizon()).map(|id| id.0)
+        victim((0..).map(SegmentId).zip(segments), &horizon(), (1 << 20) / 32 * 31).map(|id| id.0)
     }
 
     #[test]
@@ -100,6 +108,10 @@ mod tests {
         assert_eq!(pick(&[sealed(900, 50), sealed(100, 50)]), Some(1));
         assert_eq!(pick(&[sealed(500, 90), sealed(500, 10)]), Some(1));
         assert_eq!(pick(&[sealed(1024, 1)]), None, "nothing to win");
+        // 880 of 1024 KiB are records, the rest their rows: it has lost nothing.
+        let intact = Segment { row_share: 160, ..sealed(880, 1) };
+        assert_eq!(pick(&[intact]), None, "rows are not to be won");
+        assert_eq!(pick(&[Segment { row_share: 160, ..sealed(700, 1) }]), Some(0));
     }
 
     #[test]

@@ -75,12 +75,22 @@ pub fn seal_page(head: &PageHead, page: &mut [u8]) {
 /// When it is damaged or not the expected page of the expected checkpoint.
 pub fn decode_page(bytes: &[u8], number: u64, page: u32) -> Result<(PageHead, &[u8]), DecodeError> {
     let fields = Fields(bytes);
+    let head = peek_head(bytes)?;
+    check_crc(fields.slice(0, PAGE_BYTES)?)?;
+    if head.number != number || head.page != page {
+        return Err(DecodeError::Field("checkpoint or page number"));
+    }
+    Ok((head, fields.slice(PAGE_HEADER_BYTES, head.bytes as usize)?))
+}
+
+/// Reads a page's header from the page's front, without verifying anything.
+///
+/// # Errors
+/// When it is not a page's header.
+pub fn peek_head(bytes: &[u8]) -> Result<PageHead, DecodeError> {
+    let fields = Fields(bytes);
     if fields.u32(4)? != MAGIC {
         return Err(DecodeError::Magic);
-    }
-    check_crc(fields.slice(0, PAGE_BYTES)?)?;
-    if fields.u64(8)? != number || fields.u32(16)? != page {
-        return Err(DecodeError::Field("checkpoint or page number"));
     }
     let payload = match fields.u8(20)? {
         1 => Payload::Index,
@@ -88,14 +98,13 @@ pub fn decode_page(bytes: &[u8], number: u64, page: u32) -> Result<(PageHead, &[
         3 => Payload::Label,
         _ => return Err(DecodeError::Field("payload kind")),
     };
-    let head = PageHead {
-        number,
-        page,
+    Ok(PageHead {
+        number: fields.u64(8)?,
+        page: fields.u32(16)?,
         payload,
         namespace: Namespace(fields.u16(22)?),
         bytes: fields.u32(24)?,
-    };
-    Ok((head, fields.slice(PAGE_HEADER_BYTES, head.bytes as usize)?))
+    })
 }
 
 /// Bytes of a label row before its key and extension block.

@@ -325,3 +325,53 @@ fn nothing_is_found_in_an_empty_index() {
     assert_eq!(index.scan(0, 10), (Vec::new(), 0));
     assert_eq!((index.pages(), index.bytes()), (0, 0));
 }
+
+/// What recovery does: rows in the index's own order, or in any order, and no known count.
+#[test]
+fn a_bulk_fill_loses_nothing_and_ends_as_small_as_slow_growth() {
+    for (hashing, sorted) in
+        [(Hashing::Good, false), (Hashing::Good, true), (Hashing::OneBucket, false)]
+    {
+        for entries in [0, 1, 5_000, 40_000, 300_000_u64] {
+            let entries =
+                if matches!(hashing, Hashing::Good) { entries } else { entries.min(3000) };
+            let mut random = Random(entries);
+            let identities = (0..entries).map(|key| Identity::of(hashing.hash(key)));
+            let mut expected: Vec<_> = identities.map(|id| (id, entry(&mut random))).collect();
+            expected.sort_by_key(|(identity, _)| *identity);
+            expected.dedup_by_key(|(identity, _)| *identity);
+            let mut index = Index::new();
+            index.begin_bulk();
+            if sorted {
+                index.reserve_empty(expected.len());
+            }
+            let mut order: Vec<_> = (0..expected.len()).collect();
+            if !sorted {
+                order.sort_by_key(|at| Random(*at as u64).next());
+            }
+            for at in order {
+                assert_eq!(index.insert(expected[at].0, expected[at].1), None);
+            }
+            index.end_bulk();
+            assert_eq!(index.len(), expected.len());
+            for (identity, entry) in &expected {
+                assert_eq!(index.get(*identity), Some(*entry), "{hashing:?} of {entries}");
+            }
+            let mut visited = 0;
+            index.for_each(|_, _| visited += 1);
+            assert_eq!(visited, expected.len(), "{hashing:?} of {entries}");
+            if entries == 300_000 {
+                let bytes = index.bytes() as f64 / entries as f64;
+                assert!(bytes < 16.1, "{bytes} bytes per entry");
+            }
+            // It grows on as any other.
+            for key in 0..5000 {
+                let id = Identity::of(Hashing::Good.hash(key + (1 << 40)));
+                index.insert(id, entry(&mut random));
+            }
+            for (identity, entry) in &expected {
+                assert_eq!(index.get(*identity), Some(*entry), "{hashing:?} of {entries}, grown");
+            }
+        }
+    }
+}

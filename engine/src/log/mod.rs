@@ -154,7 +154,7 @@ impl Log {
             let (id, seed) = self.segments.open(stream).ok_or(NoSegment)?;
             self.close_batch(stream, now);
             if let Some(sealing) = self.streams[stream].start_segment(id, seed) {
-                self.segments.set_state(sealing.id, SegmentState::Sealing);
+                self.segments.seal(&sealing);
                 self.sealing.push(sealing);
             }
         }

@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 
 use super::batch::Batch;
+use super::stream::Sealing;
 use crate::format::bytes::Seed;
+use crate::format::segment::HEADER_BYTES;
 use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId};
 
 /// What a segment slot is used for.
@@ -55,9 +57,28 @@ pub(crate) struct Segment {
     pub(crate) dictionaries: u64,
     /// Its footer could not be read: left alone until the next start rebuilds it.
     pub(crate) damaged: bool,
+    /// Bytes of footer rows per 1024 bytes of batches: what a live byte needs beside itself.
+    pub(crate) row_share: u32,
 }
 
 impl Segment {
+    /// The share of footer rows in a segment whose batches end at `data_end`.
+    pub(crate) fn row_share(rows_bytes: usize, data_end: u32) -> u32 {
+        let batches = u64::from(data_end.saturating_sub(HEADER_BYTES)).max(1);
+        (rows_bytes as u64 * 1024 / batches).min(4096) as u32
+    }
+
+    /// What its live records would take in another segment, with their footer rows and their share
+    /// of headers. A segment is never all records: without this one that has lost nothing would look
+    /// worth the copy.
+    pub(crate) fn footprint(&self, segment_bytes: u64) -> u64 {
+        if self.live_bytes == 0 {
+            return 0;
+        }
+        let rows = self.live_bytes * u64::from(self.row_share) / 1024;
+        (segment_bytes / 256 + self.live_bytes + self.live_bytes / 64 + rows).min(segment_bytes)
+    }
+
     pub(crate) const MISSING: Segment = Segment {
         state: SegmentState::Missing,
         incarnation: Incarnation(0),
@@ -70,6 +91,7 @@ impl Segment {
         buried_lsn: Lsn::NONE,
         dictionaries: 0,
         damaged: false,
+        row_share: 0,
     };
 }
 
@@ -149,6 +171,13 @@ impl SegmentTable {
         self.counts[state as usize] += 1;
         segment.state = state;
         self.maybe_dead |= state == SegmentState::Sealed && segment.live_bytes == 0;
+    }
+
+    /// A stream has filled a segment.
+    pub(crate) fn seal(&mut self, sealing: &Sealing) {
+        self.set_state(sealing.id, SegmentState::Sealing);
+        let share = Segment::row_share(sealing.rows.len(), sealing.data_end);
+        self.segments[sealing.id.0 as usize].row_share = share;
     }
 
     pub(crate) fn set_damaged(&mut self, id: SegmentId) {

@@ -1,18 +1,29 @@
-//! Blocking access to a completion-based disk: recovery has nothing else to do meanwhile.
+//! Blocking access to a completion-based disk, with reads ahead of need: recovery has nothing else
+//! to do meanwhile.
+
+use std::collections::VecDeque;
 
 use crate::error::OpenError;
 use crate::io::{Buffer, Disk, FileId, IoDone, IoError, IoErrorKind, IoId, IoRequest, IoResult};
 
-/// A disk used one request at a time.
+/// A disk whose answers are waited for; reads may be started ahead of need.
 pub(super) struct Blocking<'a> {
     disk: &'a mut dyn Disk,
     next: u64,
+    /// Answers that came before they were waited for.
+    early: Vec<(IoId, IoResult)>,
 }
+
+/// A read that has been started.
+pub(super) struct Ahead(IoId);
+
+/// Reads of [`Blocking::read_each`] in flight.
+const READS_AHEAD: usize = 16;
 
 impl<'a> Blocking<'a> {
     pub(super) fn new(disk: &'a mut dyn Disk) -> Blocking<'a> {
         // Far from the identifiers that the shard will use on the same disk.
-        Blocking { disk, next: 1 << 62 }
+        Blocking { disk, next: 1 << 62, early: Vec::new() }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "512 or 4096")]
@@ -20,17 +31,69 @@ impl<'a> Blocking<'a> {
         self.disk.block_bytes() as u32
     }
 
-    fn run(&mut self, request: IoRequest) -> IoResult {
+    fn start(&mut self, request: IoRequest) -> Ahead {
         let id = IoId(self.next);
         self.next += 1;
         self.disk.start(id, request);
         self.disk.submit();
+        Ahead(id)
+    }
+
+    fn finish(&mut self, Ahead(id): Ahead) -> IoResult {
+        if let Some(at) = self.early.iter().position(|(early, _)| *early == id) {
+            return self.early.swap_remove(at).1;
+        }
         loop {
-            if let Some((done, result)) = self.disk.finished() {
-                assert_eq!(done, id, "recovery has one request in flight");
-                return result;
+            match self.disk.finished() {
+                Some((done, result)) if done == id => return result,
+                Some(early) => self.early.push(early),
+                None => self.disk.wait(None),
             }
-            self.disk.wait(None);
+        }
+    }
+
+    fn run(&mut self, request: IoRequest) -> IoResult {
+        let started = self.start(request);
+        self.finish(started)
+    }
+
+    /// Starts a read of whole blocks, to be taken by [`Blocking::take`]: always, or its answer
+    /// would be met by the shard.
+    pub(super) fn read_ahead(&mut self, file: FileId, offset: u64, bytes: usize) -> Ahead {
+        let buffer = Buffer::new(bytes);
+        self.start(IoRequest::Read { file, offset, buffer, bytes })
+    }
+
+    /// Waits for a read.
+    pub(super) fn take(&mut self, ahead: Ahead) -> Result<Buffer, IoError> {
+        let result = self.finish(ahead);
+        let missing = IoError { kind: IoErrorKind::Failed, errno: 0 };
+        result.outcome.and(result.buffer.ok_or(missing))
+    }
+
+    /// Reads places of a file, several at a time, and hands them to `each` in their order, until it
+    /// fails.
+    pub(super) fn read_each<E>(
+        &mut self,
+        file: FileId,
+        places: impl IntoIterator<Item = (u64, usize)>,
+        mut each: impl FnMut(u64, Result<&[u8], IoError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut places = places.into_iter();
+        let mut under_way = VecDeque::new();
+        let mut outcome = Ok(());
+        loop {
+            while under_way.len() < READS_AHEAD
+                && outcome.is_ok()
+                && let Some((offset, bytes)) = places.next()
+            {
+                under_way.push_back((offset, bytes, self.read_ahead(file, offset, bytes)));
+            }
+            let Some((offset, bytes, ahead)) = under_way.pop_front() else { return outcome };
+            let read = self.take(ahead);
+            if outcome.is_ok() {
+                outcome = each(offset, read.as_ref().map(|b| &b[..bytes]).map_err(Clone::clone));
+            }
         }
     }
 
@@ -54,10 +117,8 @@ impl<'a> Blocking<'a> {
         offset: u64,
         bytes: usize,
     ) -> Result<Buffer, IoError> {
-        let buffer = Buffer::new(bytes);
-        let result = self.run(IoRequest::Read { file, offset, buffer, bytes });
-        let missing = IoError { kind: IoErrorKind::Failed, errno: 0 };
-        result.outcome.and(result.buffer.ok_or(missing))
+        let ahead = self.read_ahead(file, offset, bytes);
+        self.take(ahead)
     }
 
     /// Writes `content` at `offset`, durably. Its length is a multiple of the block.

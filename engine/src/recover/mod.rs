@@ -15,20 +15,24 @@
 mod disk;
 mod replay;
 mod root;
+mod rows;
 mod scan;
 mod segments;
+
+use std::collections::VecDeque;
 
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::format::superblock::Superblock;
-use crate::io::Disk;
+use crate::io::{Buffer, Disk};
 use crate::log::SegmentTable;
 use crate::space::{LOST, Space};
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
+pub(crate) use rows::Rows;
 pub(crate) use scan::{Subject, scan};
 
-use disk::Blocking;
+use disk::{Ahead, Blocking};
 use replay::Replay;
 use segments::Source;
 
@@ -99,6 +103,7 @@ pub(crate) fn recover(
         has_data[source.segment.0 as usize] = source.has_data();
     }
     replay.settle(|id| has_data.get(id.0 as usize).copied().unwrap_or(false));
+    replay.finish();
     let corrupt = replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
     let segments = segments::table(&mut disk, &root, config, &sources, &replay.spaces)?;
     let mut checkpoint_bytes = [0; 3];
@@ -136,16 +141,19 @@ fn merge(
         (0..sources.len()).filter(|at| sources[*at].seq_max > start).collect();
     waiting.sort_by_key(|at| std::cmp::Reverse(sources[*at].seq_min));
     let total = waiting.len() as u64;
-    let mut active: Vec<segments::Cursor> = Vec::new();
+    let mut active: Vec<rows::Cursor> = Vec::new();
+    let mut ahead = Footers::default();
     loop {
         let next = active.iter().map(|cursor| cursor.seq).min();
         if let Some(at) = waiting.last().copied()
             && next.is_none_or(|next| sources[at].seq_min <= next)
         {
+            ahead.start(disk, root, sources, &waiting);
             waiting.pop();
             let phase = "replaying segments";
             progress(Progress { phase, done: total - waiting.len() as u64, total });
-            if let Some(cursor) = sources[at].open(disk, root) {
+            let footer = ahead.take(disk, at);
+            if let Some(cursor) = sources[at].open(disk, root, footer) {
                 active.push(cursor);
             }
             continue;
@@ -155,6 +163,55 @@ fn merge(
         if !active[at].apply(start, replay) {
             active.swap_remove(at);
         }
+    }
+}
+
+/// Footers being read before their turn.
+#[derive(Default)]
+struct Footers {
+    /// Position of the source, bytes of its footer, the read.
+    under_way: VecDeque<(usize, usize, Ahead)>,
+    bytes: usize,
+}
+
+/// Bytes of footers read ahead of need; at least one footer is.
+const FOOTERS_AHEAD_BYTES: usize = 16 << 20;
+/// Footers read ahead at most.
+const FOOTERS_AHEAD: usize = 4;
+
+impl Footers {
+    /// Starts to read the next footers of those waiting, the last of which is next.
+    fn start(
+        &mut self,
+        disk: &mut Blocking<'_>,
+        root: &Superblock,
+        sources: &[Source],
+        waiting: &[usize],
+    ) {
+        let started = self.under_way.len();
+        for at in waiting.iter().rev().filter(|at| sources[**at].has_footer()).skip(started) {
+            let Some((offset, bytes)) = sources[*at].footer_place(root) else { break };
+            let full = self.under_way.len() == FOOTERS_AHEAD || bytes > FOOTERS_AHEAD_BYTES;
+            let more = self.bytes + bytes > FOOTERS_AHEAD_BYTES && !self.under_way.is_empty();
+            if full || more {
+                break;
+            }
+            let file = crate::io::FileId::Segment(sources[*at].segment);
+            self.under_way.push_back((*at, bytes, disk.read_ahead(file, offset, bytes)));
+            self.bytes += bytes;
+        }
+    }
+
+    /// The footer of the source at `at`, if it has been read ahead.
+    fn take(
+        &mut self,
+        disk: &mut Blocking<'_>,
+        at: usize,
+    ) -> Option<Result<Buffer, crate::io::IoError>> {
+        self.under_way.front().filter(|(next, ..)| *next == at)?;
+        let (_, bytes, ahead) = self.under_way.pop_front()?;
+        self.bytes -= bytes;
+        Some(disk.take(ahead))
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::format::label::Label;
 use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE};
 use crate::format::touch;
-use crate::index::{Due, Entry, Expiry, SizeClass, touch_cover_secs};
+use crate::index::{Due, Entry, Expiry, Identity, Index, SizeClass, touch_cover_secs};
 use crate::key::{hash, unpack};
 use crate::labels::Place;
 use crate::log::CLEAR_MARK;
@@ -53,9 +53,16 @@ impl Replay {
     pub(super) fn space(&mut self, namespace: Namespace) -> &mut Space {
         let at = namespace.slot();
         if self.spaces.len() <= at {
-            self.spaces.resize_with(at + 1, Space::default);
+            self.spaces.resize_with(at + 1, bulk_space);
         }
         &mut self.spaces[at]
+    }
+
+    /// Everything is in: the indexes take no more than they need.
+    pub(super) fn finish(&mut self) {
+        for space in &mut self.spaces {
+            space.index.end_bulk();
+        }
     }
 
     /// Applies one row of the record at `offset` in `segment`.
@@ -107,7 +114,7 @@ impl Replay {
             Kind::Touch => self.touch(head, name),
             Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.truncate(1),
             Kind::Clear if planted!(IgnoreClear) => {}
-            Kind::Clear => *self.space(namespace) = Space::default(),
+            Kind::Clear => *self.space(namespace) = bulk_space(),
             Kind::Commit | Kind::Open => {}
         }
     }
@@ -167,7 +174,7 @@ impl Replay {
         if named & (CLEAR_MARK | 1) == CLEAR_MARK {
             let namespace = Namespace((named >> 48) as u16);
             tracing::error!(namespace = namespace.0, "the record of a clear is damaged: clearing");
-            *self.space(namespace) = Space::default();
+            *self.space(namespace) = bulk_space();
             return;
         }
         let Some((namespace, identity)) = unpack(named) else { return };
@@ -186,17 +193,20 @@ impl Replay {
             recycled.filter(|_| entry.location != LOST).map(|at| at.max(now))
         };
         for space in &mut self.spaces {
-            let mut found = Vec::new();
-            space.index.for_each(|identity, entry| {
-                if let Some(at) = stale(&entry) {
-                    found.push((identity, entry.expiry, at));
-                }
-            });
-            for (identity, expiry, at) in found {
-                if expiry.may_have_passed(at) {
-                    space.index.remove(identity);
-                } else {
-                    space.index.insert(identity, Entry { expiry, ..lost_entry() });
+            // Page by page, so that what is found takes little RAM.
+            for page in 0..space.index.pages() {
+                let mut found = Vec::new();
+                space.index.visit_page(page, |identity, entry| {
+                    if let Some(at) = stale(&entry) {
+                        found.push((identity, entry.expiry, at));
+                    }
+                });
+                for (identity, expiry, at) in found {
+                    if expiry.may_have_passed(at) {
+                        space.index.remove(identity);
+                    } else {
+                        space.index.insert(identity, Entry { expiry, ..lost_entry() });
+                    }
                 }
             }
             let passed = |e: &Entry| stale(e).is_some_and(|at| e.expiry.may_have_passed(at));
@@ -215,41 +225,18 @@ impl Replay {
             entry.location != LOST && !segment_ok(entry.location.split(segment_bytes).0)
         };
         for space in &mut self.spaces {
-            let mut changed = Vec::new();
-            let mut gone = Vec::new();
             let mut lost = 0;
-            let labels = &space.labels;
+            let Space { index, labels, .. } = space;
             let limit_of = |identity| {
                 let place = Place { identity, aside: false, key: &[] };
                 labels.get(&place).and_then(|labelled| labelled.label.limit)
             };
-            space.index.for_each(|identity, mut entry| {
-                if entry.touch > 0 {
-                    grant_grace(&mut entry, limit_of(identity), now);
-                }
-                if entry.expiry.surely_passed(now) {
-                    gone.push(identity);
-                } else if entry.location == LOST {
-                    lost += 1;
-                } else if dangling(&entry) {
-                    changed.push((identity, lost_entry()));
-                } else if entry.touch > 0 {
-                    changed.push((identity, entry));
-                }
-            });
+            for page in 0..index.pages() {
+                lost += settle_page(index, page, now, limit_of, dangling);
+            }
             if lost > 0 {
                 tracing::error!(lost, "keys are lost: reads of them say so until they are written");
                 self.lost += lost;
-            }
-            for identity in gone {
-                space.index.remove(identity);
-            }
-            for (identity, entry) in changed {
-                if entry.location == LOST {
-                    self.lost += 1;
-                    tracing::error!("an entry points into a segment that is missing: lost");
-                }
-                space.index.insert(identity, entry);
             }
             space.side.retain(|_, side| !side.entry.expiry.surely_passed(now));
             for side in space.side.values_mut().filter(|side| dangling(&side.entry)) {
@@ -259,6 +246,48 @@ impl Replay {
             space.drop_stale_labels();
         }
     }
+}
+
+/// A space that is filled by replay.
+fn bulk_space() -> Space {
+    let mut space = Space::default();
+    space.index.begin_bulk();
+    space
+}
+
+/// Settles the entries of one page; returns how many are lost.
+fn settle_page(
+    index: &mut Index,
+    page: usize,
+    now: UnixMillis,
+    limit_of: impl Fn(Identity) -> Option<UnixMillis>,
+    dangling: impl Fn(&Entry) -> bool,
+) -> u64 {
+    let mut lost = 0;
+    let mut changed = Vec::new();
+    index.visit_page(page, |identity, mut entry| {
+        if entry.touch > 0 {
+            grant_grace(&mut entry, limit_of(identity), now);
+        }
+        if entry.expiry.surely_passed(now) {
+            changed.push((identity, None));
+        } else if entry.location == LOST {
+            lost += 1;
+        } else if dangling(&entry) {
+            tracing::error!("an entry points into a segment that is missing: lost");
+            lost += 1;
+            changed.push((identity, Some(lost_entry())));
+        } else if entry.touch > 0 {
+            changed.push((identity, Some(entry)));
+        }
+    });
+    for (identity, entry) in changed {
+        match entry {
+            Some(entry) => drop(index.insert(identity, entry)),
+            None => drop(index.remove(identity)),
+        }
+    }
+    lost
 }
 
 fn lost_entry() -> Entry {

@@ -1,12 +1,14 @@
 //! The superblock and the checkpoint it names.
 
-use siphasher::sip::SipHasher13;
+use std::collections::BTreeMap;
 use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
 
 use super::Progress;
 use super::disk::{Blocking, failed};
 use super::replay::Replay;
-use crate::checkpoint::{FILES, LoadedRow, load_page};
+use crate::checkpoint::{FILES, LoadedRow, load_page, peek_page};
 use crate::config::{Config, ConfigError};
 use crate::error::OpenError;
 use crate::format::DecodeError;
@@ -16,7 +18,7 @@ use crate::index::{Due, Entry, Expiry};
 use crate::io::FileId;
 use crate::labels::Place;
 use crate::space::SideEntry;
-use crate::units::{BatchSeq, Lsn, UnixMillis};
+use crate::units::{BatchSeq, Lsn, Namespace, UnixMillis};
 
 /// Reads the superblock, or makes one for a new store.
 pub(super) fn load(
@@ -160,18 +162,18 @@ fn load_one(
     replay: &mut Replay,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), OpenError> {
-    const PAGES_AT_ONCE: u64 = 16;
+    const PAGES_AT_ONCE: u64 = 4;
     let file = FileId::Checkpoint((reference.number % FILES) as u8);
     let now = replay.now();
-    let mut page = 0;
-    while page < reference.pages {
+    reserve(disk, reference, replay);
+    let places = (0..reference.pages).step_by(PAGES_AT_ONCE as usize).map(|page| {
         let count = PAGES_AT_ONCE.min(reference.pages - page);
-        let length = count as usize * PAGE_BYTES;
-        let bytes = disk
-            .read(file, page * PAGE_BYTES as u64, length)
-            .map_err(|source| failed("read", file, source))?;
-        for (position, bytes) in bytes[..length].chunks_exact(PAGE_BYTES).enumerate() {
-            let number = page as u32 + position as u32;
+        (page * PAGE_BYTES as u64, count as usize * PAGE_BYTES)
+    });
+    disk.read_each(file, places, |offset, bytes| {
+        let bytes = bytes.map_err(|source| failed("read", file, source))?;
+        let first = offset / PAGE_BYTES as u64;
+        for (number, bytes) in (first as u32..).zip(bytes.chunks_exact(PAGE_BYTES)) {
             let loaded = load_page(bytes, reference.number, number, |row| match row {
                 LoadedRow::Index(namespace, identity, entry) => {
                     let entry = present(entry, reference.wall, now);
@@ -186,16 +188,36 @@ fn load_one(
                     replay.label(namespace, &Place { identity, aside, key }, &label);
                 }
             });
-            loaded.map_err(|cause| OpenError::Corrupt {
-                file,
-                offset: u64::from(number),
-                cause,
-            })?;
+            let offset = u64::from(number);
+            loaded.map_err(|cause| OpenError::Corrupt { file, offset, cause })?;
         }
-        page += count;
-        progress(Progress { phase: "loading checkpoint", done: page, total: reference.pages });
+        let done = first + PAGES_AT_ONCE;
+        progress(Progress { phase: "loading checkpoint", done, total: reference.pages });
+        Ok(())
+    })
+}
+
+/// Gives the indexes the pages that the checkpoint's rows will need, by its pages' headers. They are
+/// only a hint: nothing is verified yet. Rows come in the index's own order, and without the room at
+/// once they would all crowd into its first pages.
+#[expect(clippy::cast_possible_truncation, reason = "checked by the caller")]
+fn reserve(disk: &mut Blocking<'_>, reference: &CheckpointRef, replay: &mut Replay) {
+    let file = FileId::Checkpoint((reference.number % FILES) as u8);
+    let mut rows = BTreeMap::<Namespace, u64>::new();
+    let places = (0..reference.pages).map(|page| (page * PAGE_BYTES as u64, 4096));
+    let read = disk.read_each(file, places, |_, bytes| {
+        // What cannot be read now will be met again.
+        let head = bytes.ok().and_then(peek_page);
+        if let Some((namespace, count)) = head {
+            *rows.entry(namespace).or_default() += u64::from(count);
+        }
+        Ok::<(), OpenError>(())
+    });
+    if read.is_ok() {
+        for (namespace, count) in rows {
+            replay.space(namespace).index.reserve_empty(count as usize);
+        }
     }
-    Ok(())
 }
 
 /// An entry whose expiry was encoded at `then`, encoded at `now`: the store may have been closed for

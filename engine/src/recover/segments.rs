@@ -1,18 +1,16 @@
 //! Finding out what every segment file is, and reading its rows.
 
 use super::disk::Blocking;
-use super::replay::Replay;
+use super::rows::{Cursor, Rows};
 use super::scan::{Scanned, Subject, scan};
 use super::{Progress, live_bytes};
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::format::DecodeError;
 use crate::format::batch::BatchHead;
-use crate::format::segment::{
-    BatchRow, HEADER_BYTES, Row, SegmentHead, TRAILER_BYTES, Trailer, decode_row,
-};
+use crate::format::segment::{HEADER_BYTES, SegmentHead, TRAILER_BYTES, Trailer};
 use crate::format::superblock::Superblock;
-use crate::io::FileId;
+use crate::io::{Buffer, FileId, IoError};
 use crate::log::{Segment, SegmentState, SegmentTable};
 use crate::space::Space;
 use crate::units::{BatchSeq, Incarnation, Location, Lsn, SegmentId, UnixMillis};
@@ -81,10 +79,38 @@ impl Source {
         self.trailer = None;
     }
 
-    /// The rows, from the footer or else from a scan.
-    pub(super) fn open(&mut self, disk: &mut Blocking<'_>, root: &Superblock) -> Option<Cursor> {
-        if let Some(trailer) = self.trailer {
-            if let Some(rows) = footer_rows(disk, root, &trailer) {
+    fn row_share(&self) -> u32 {
+        match (&self.trailer, &self.scanned) {
+            (Some(trailer), _) => Segment::row_share(trailer.rows_bytes as usize, trailer.data_end),
+            (None, Some(scanned)) => Segment::row_share(scanned.rows.len(), scanned.data_end),
+            (None, None) => 0,
+        }
+    }
+
+    /// Whether there is a footer that may be trusted.
+    pub(super) fn has_footer(&self) -> bool {
+        self.trailer.is_some()
+    }
+
+    /// Where the footer is: whole blocks from an offset to the end of the segment.
+    #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
+    pub(super) fn footer_place(&self, root: &Superblock) -> Option<(u64, usize)> {
+        let trailer = self.trailer?;
+        let start = u64::from(trailer.rows_offset) / 4096 * 4096;
+        Some((start, (u64::from(root.segment_bytes) - start) as usize))
+    }
+
+    /// The rows, from the footer, which may have been read already, or else from a scan.
+    pub(super) fn open(
+        &mut self,
+        disk: &mut Blocking<'_>,
+        root: &Superblock,
+        footer: Option<Result<Buffer, IoError>>,
+    ) -> Option<Cursor> {
+        if let (Some(trailer), Some((start, bytes))) = (self.trailer, self.footer_place(root)) {
+            let file = FileId::Segment(self.segment);
+            let footer = footer.unwrap_or_else(|| disk.read(file, start, bytes));
+            if let Some(rows) = footer.ok().and_then(|footer| Rows::of_footer(footer, &trailer)) {
                 return Cursor::new(self.segment, rows, Scanned::default());
             }
             // Perhaps only cut off while it was written: what counts is the batches.
@@ -99,7 +125,7 @@ impl Source {
             doubtful: std::mem::take(&mut scanned.doubtful),
             ..Scanned::default()
         };
-        Cursor::new(self.segment, scanned.rows.clone(), named)
+        Cursor::new(self.segment, Rows::Scanned(scanned.rows.clone()), named)
     }
 }
 
@@ -232,69 +258,6 @@ fn scan_segment(
     scan(&bytes, &Subject { store_id, segment, incarnation, durable_lsn, sealed_end })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
-fn footer_rows(disk: &mut Blocking<'_>, root: &Superblock, trailer: &Trailer) -> Option<Vec<u8>> {
-    let start = u64::from(trailer.rows_offset) / 4096 * 4096;
-    let bytes = (u64::from(root.segment_bytes) - start) as usize;
-    let footer = disk.read(FileId::Segment(trailer.segment), start, bytes).ok()?;
-    let skip = (u64::from(trailer.rows_offset) - start) as usize;
-    let rows = footer.get(skip..skip + trailer.rows_bytes as usize)?.to_vec();
-    (crc32fast::hash(&rows) == trailer.rows_crc).then_some(rows)
-}
-
-/// The rows of one segment, batch by batch.
-pub(super) struct Cursor {
-    segment: SegmentId,
-    rows: Vec<u8>,
-    /// First row behind the batch row of `seq`.
-    at: usize,
-    /// The batch that is next.
-    pub(super) seq: BatchSeq,
-    named: Scanned,
-}
-
-impl Cursor {
-    fn new(segment: SegmentId, rows: Vec<u8>, named: Scanned) -> Option<Cursor> {
-        let Ok((Row::Batch(BatchRow { seq, .. }), at)) = decode_row(&rows, 0) else { return None };
-        Some(Cursor { segment, rows, at, seq, named })
-    }
-
-    /// Applies the next batch, unless the checkpoint has it; false if it was the last.
-    pub(super) fn apply(&mut self, start: BatchSeq, replay: &mut Replay) -> bool {
-        let seq = self.seq;
-        let wanted = seq > start;
-        let named = |list: &[(BatchSeq, u64)]| -> Vec<u64> {
-            list.iter().filter(|(at, _)| *at == seq).map(|(_, word)| *word).collect()
-        };
-        if wanted {
-            for word in named(&self.named.doubtful) {
-                replay.lose(word);
-            }
-        }
-        let mut more = false;
-        while let Ok((row, next)) = decode_row(&self.rows, self.at) {
-            self.at = next;
-            match row {
-                Row::Batch(batch) => {
-                    self.seq = batch.seq;
-                    more = true;
-                    break;
-                }
-                Row::Record(row) if wanted => {
-                    replay.row(&row.head, self.segment, row.offset, row.name);
-                }
-                Row::Record(_) => {}
-            }
-        }
-        if wanted {
-            for word in named(&self.named.lost) {
-                replay.lose(word);
-            }
-        }
-        more
-    }
-}
-
 /// Builds the segment table and seals what a crash has left open.
 pub(super) fn table(
     disk: &mut Blocking<'_>,
@@ -335,6 +298,7 @@ pub(super) fn table(
             // Footers do not tell.
             dictionaries: if source.has_data() { u64::MAX } else { 0 },
             damaged: false,
+            row_share: source.row_share(),
         };
         table.restore(source.segment, segment);
     }

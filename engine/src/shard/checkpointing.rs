@@ -71,6 +71,7 @@ pub(super) struct Job {
     /// User and survivor bytes at the start of the last checkpoint.
     bytes_at_last: u64,
     lsn_at_last: Lsn,
+    began_at: UnixMillis,
     /// Log that recovery had to replay, until the first checkpoint.
     replayed_bytes: u64,
     wanted: bool,
@@ -91,6 +92,11 @@ impl Job {
 
     pub(super) fn is_active(&self) -> bool {
         self.taking.is_some()
+    }
+
+    /// Asks for a checkpoint, unless the last one began less than `pause_ms` ago.
+    pub(super) fn want_after(&mut self, pause_ms: u64, now: UnixMillis) {
+        self.wanted |= now.since(self.began_at) >= pause_ms && !self.is_active();
     }
 
     /// Asks for a checkpoint as soon as possible.
@@ -175,6 +181,7 @@ impl Shard {
         let reference = CheckpointRef { number, start_seq, pages: 0, wall: self.now };
         let job = &mut self.checkpointing;
         job.wanted = false;
+        job.began_at = self.now;
         job.lsn_at_last = self.log.appended_lsn();
         job.bytes_at_last = self.log.user_bytes + self.counters.compaction_bytes_written;
         let entries: u64 = self.spaces.iter().map(crate::space::Space::entries).sum();

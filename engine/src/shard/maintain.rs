@@ -46,6 +46,9 @@ impl Shard {
         if self.closing || self.jobs_active() {
             consider(now.plus(TICK_MS));
         }
+        if self.compaction.wants_turn() {
+            consider(now.plus(1));
+        }
         consider(now.plus(1000));
         next
     }

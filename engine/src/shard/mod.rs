@@ -122,7 +122,7 @@ pub struct Shard {
     events: VecDeque<Event>,
     supply: supply::Supply,
     compaction: compaction::Job,
-    effort: compaction::Effort,
+    pace: compaction::Pace,
     checkpointing: checkpointing::Job,
     compression: compression::State,
     /// The time that the last durable user batch tells, and its segment.

@@ -103,7 +103,7 @@ impl Shard {
             events: VecDeque::new(),
             supply: supply::Supply::default(),
             compaction: compaction::Job::default(),
-            effort: compaction::Effort::default(),
+            pace: compaction::Pace::default(),
             checkpointing,
             compression: super::compression::State::new(config.compression, root.segment_bytes),
             told: (UnixMillis(0), None),

@@ -1,0 +1,201 @@
+//! The compaction job: read a victim's footer, copy what is alive to the survivor streams, release
+//! the segment once the copies are durable.
+//!
+//! One victim at a time, one window of it in RAM, one batch in flight per survivor stream, a slice of
+//! its rows per turn, and no more than its pace allows. Liveness is checked and the copy appended in
+//! the same step, so the order of batches is the order of truth; the index turns to the copies when
+//! they are on stable storage.
+
+mod copy;
+mod pace;
+mod victim;
+
+pub(super) use pace::Pace;
+
+use super::Shard;
+use crate::compact::{self, Horizon};
+use crate::format::segment::Trailer;
+use crate::key::unpack;
+use crate::log::{Batch, SURVIVOR_STREAMS, SegmentState};
+use crate::units::{BatchSeq, Lsn, SegmentId};
+
+use copy::Copy;
+
+/// What a read of the job was for.
+pub(super) enum Step {
+    Trailer,
+    Rows(Trailer),
+    Window {
+        start: u32,
+        bytes: usize,
+    },
+    /// All of a victim whose footer does not read.
+    Whole,
+}
+
+/// The compaction job.
+#[derive(Default)]
+pub(super) enum Job {
+    #[default]
+    Idle,
+    /// The footer is being read.
+    Footer(SegmentId),
+    /// Rows are being worked through; a window may be on its way.
+    Copy(Box<Copy>, bool),
+    /// All rows are done; the last copies are on their way to stable storage, and the mutations up
+    /// to this LSN, which made the other records obsolete.
+    Drain(SegmentId, Lsn),
+}
+
+impl Job {
+    pub(super) fn is_active(&self) -> bool {
+        !matches!(self, Job::Idle)
+    }
+
+    /// Whether it can go on without a completion, when its turn comes.
+    pub(super) fn wants_turn(&self) -> bool {
+        matches!(self, Job::Copy(_, false))
+    }
+}
+
+impl Shard {
+    fn horizon(&self) -> Horizon {
+        let older = self.root.older;
+        Horizon {
+            seq: older.start_seq,
+            durable_lsn: self.log.durable_lsn(),
+            next_seq: self.log.next_seq(),
+            segment_bytes: self.root.segment_bytes,
+        }
+    }
+
+    /// Writers are waiting for space: compacts, and if what pins segments is that the checkpoints
+    /// are too old, takes a new one.
+    pub(super) fn press_on(&mut self) {
+        self.compact();
+        let newest_possible = BatchSeq(self.log.unapplied_seq().0 - 1);
+        if !self.compaction.is_active() && self.root.older.start_seq < newest_possible {
+            self.checkpointing.want();
+            self.checkpoint();
+        }
+    }
+
+    /// Starts or continues compaction, as far as it can go without waiting and its pace allows.
+    pub(super) fn compact(&mut self) {
+        if self.poisoned {
+            return;
+        }
+        match std::mem::take(&mut self.compaction) {
+            Job::Idle => self.choose_victim(),
+            Job::Copy(copy, false) if self.closing => self.give_up(*copy),
+            Job::Copy(copy, false) if self.may_work() => self.copy_rows(copy),
+            Job::Drain(victim, lsn) => self.drain(victim, lsn),
+            waiting => self.compaction = waiting,
+        }
+    }
+
+    fn choose_victim(&mut self) {
+        if self.segments_at_hand() >= self.supply.goal {
+            self.supply.goal = 0;
+        }
+        let urgency = self.urgency();
+        let horizon = self.horizon();
+        if urgency > 0 || self.log.segments.maybe_dead {
+            if !self.pace.may_search(self.log.user_bytes, self.now, urgency) {
+                return;
+            }
+            self.free_dead(&horizon);
+        }
+        let urgency = self.urgency();
+        if urgency == 0 || self.closing || !self.worth_another_victim() {
+            return;
+        }
+        let most = pace::fullest_bytes(self.root.segment_bytes, urgency);
+        let Some(victim) = compact::victim(self.log.segments.iter(), &horizon, most) else {
+            let again = u64::from(self.root.segment_bytes) / 16;
+            self.pace.found_nothing(self.log.user_bytes + again, self.now);
+            return;
+        };
+        self.counters.compactions += 1;
+        self.compaction = Job::Footer(victim);
+        let offset = self.root.segment_bytes as usize - 4096;
+        self.read_victim(victim, offset, 4096, Step::Trailer);
+    }
+
+    /// Frees segments without a live byte unread. If what holds many of them back is only that the
+    /// older checkpoint is from before them, asks for a new one: what has expired gives its disk back
+    /// soon, also when nothing is written.
+    fn free_dead(&mut self, horizon: &Horizon) {
+        self.log.segments.maybe_dead = false;
+        let all = self.log.segments.iter();
+        let empty = all.filter(|(_, segment)| compact::is_empty(segment, horizon));
+        let (dead, held): (Vec<_>, Vec<_>) =
+            empty.map(|(id, s)| (id, compact::is_dead(s, horizon))).partition(|(_, dead)| *dead);
+        for (id, _) in dead {
+            self.log.segments.release(id);
+        }
+        let held_bytes = held.len() as u64 * u64::from(self.root.segment_bytes);
+        if held.len() >= 2 && held_bytes >= self.index_bytes() as u64 / 2 {
+            self.checkpointing.want_after(pace::HELD_PAUSE_MS, self.now);
+            // Looks again after that.
+            self.log.segments.maybe_dead = true;
+            self.pace.found_nothing(u64::MAX, self.now);
+        }
+    }
+
+    /// Leaves a victim half copied, because there is no segment for the rest, or the store closes.
+    /// What was copied is copied; compaction starts again when something has changed.
+    fn give_up(&mut self, copy: Copy) {
+        if let Some((_, _, buffer)) = copy.window {
+            self.pool.give(buffer);
+        }
+        for stream in 1..=SURVIVOR_STREAMS {
+            self.log.close_batch(stream, self.now);
+        }
+        self.pace.victims = usize::MAX;
+    }
+
+    /// The copies in `batch` are on stable storage: the index turns to them, unless their keys
+    /// have changed since.
+    pub(super) fn apply_moves(&mut self, batch: &Batch) {
+        for moved in &batch.moved {
+            let Some((namespace, identity)) = unpack(moved.identity) else { continue };
+            let mut size = 0;
+            let turned = self.space_mut(namespace).update_at(identity, moved.from, |entry| {
+                entry.location = moved.to;
+                size = entry.size.bytes_max() as u64;
+            });
+            if turned {
+                let segment_bytes = self.root.segment_bytes;
+                self.log.segments.remove_live(moved.from.split(segment_bytes).0, size);
+                self.log.segments.add_live(moved.to.split(segment_bytes).0, size);
+                self.hot.set_location(namespace, identity, moved.from, moved.to);
+                self.ahead.moved(moved.identity, moved.from, moved.to);
+            }
+        }
+    }
+
+    /// Releases the victim once nothing is on its way any more.
+    fn drain(&mut self, victim: SegmentId, obsolete: Lsn) {
+        let copying = (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle());
+        if copying || self.log.durable_lsn() < obsolete {
+            self.flush_wanted = true;
+            self.compaction = Job::Drain(victim, obsolete);
+            return;
+        }
+        let segment = self.log.segments.get(victim);
+        assert_eq!(segment.state, SegmentState::Sealed);
+        if segment.live_bytes != 0 {
+            let live = segment.live_bytes;
+            tracing::error!(
+                segment = victim.0,
+                live,
+                "records in a segment are damaged; it is left alone until the next start"
+            );
+            self.log.segments.set_damaged(victim);
+            return;
+        }
+        self.log.segments.release(victim);
+        self.refill();
+    }
+}
