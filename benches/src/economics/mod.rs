@@ -7,13 +7,21 @@
 //! Every part is a module with one function from [`Settings`] to a [`Section`]; its tables, bars and
 //! plots replace the part's own region of benches/RESULTS.md, so that parts can be run one by one.
 
+#![expect(clippy::cast_sign_loss, reason = "counts and times of benchmarks are positive")]
+
+mod amplification;
 mod compression;
 mod expiry;
+mod hits;
 mod index;
 mod objects;
+mod latency;
+mod memory;
 mod plot;
+mod ramdisk;
 mod report;
 mod restart;
+mod scan;
 mod server;
 mod sessions;
 mod touch;
@@ -50,6 +58,24 @@ const PARTS: &[Part] = &[
         name: "touch",
         about: "device bytes of moving a session's expiry, beside the peer",
         run: touch::run,
+        name: "hits",
+        about: "hit ratio of the hot set at equal bytes, beside LRU and W-TinyLFU",
+        run: hits::run,
+    },
+    Part {
+        name: "memory",
+        about: "resident memory under --maxmemory, whatever the server does",
+        run: memory::run,
+    },
+    Part {
+        name: "amplification",
+        about: "bytes written for each byte of a user's, when the disk is 85 % full",
+        run: amplification::run,
+    },
+    Part {
+        name: "compaction",
+        about: "latency while compacting, and how soon expired data gives its disk back",
+        run: latency::run,
     },
     Part {
         name: "restart",
@@ -66,6 +92,7 @@ const PARTS: &[Part] = &[
         about: "RAM of an idle session and bytes of a page view, beside the peer",
         run: objects::run,
     },
+    Part { name: "scan", about: "what it costs to list keys that are not in RAM", run: scan::run },
 ];
 
 /// Measures the economics and fills in the results file.
