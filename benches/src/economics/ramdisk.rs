@@ -57,6 +57,8 @@ impl Disk for RamDisk {
                 buffer = Some(from);
                 outcome
             }
+            // No dictionary then: values are not compressed.
+            IoRequest::Train(_) => failed(IoErrorKind::Failed),
             IoRequest::Sync { .. } => Ok(IoDone::Done),
             IoRequest::Remove { file } => {
                 self.files.remove(&file);

@@ -96,6 +96,7 @@ impl Shard {
         RowStep::Next(copy.at)
     }
 
+    #[cfg_attr(not(feature = "sim"), expect(clippy::unused_self, reason = "simulations ask it"))]
     fn rows_per_turn(&self) -> usize {
         #[cfg(feature = "sim")]
         if self.config.sim.eager_checkpoints {
