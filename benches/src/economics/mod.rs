@@ -14,9 +14,9 @@ mod compression;
 mod expiry;
 mod hits;
 mod index;
-mod objects;
 mod latency;
 mod memory;
+mod objects;
 mod plot;
 mod ramdisk;
 mod report;
@@ -58,6 +58,8 @@ const PARTS: &[Part] = &[
         name: "touch",
         about: "device bytes of moving a session's expiry, beside the peer",
         run: touch::run,
+    },
+    Part {
         name: "hits",
         about: "hit ratio of the hot set at equal bytes, beside LRU and W-TinyLFU",
         run: hits::run,

@@ -1,5 +1,5 @@
 //! Which segment to compact, and where its survivors go. Pure functions; the job that reads and
-//! copies is `shard/compaction.rs`.
+//! copies is `shard/compaction/`.
 
 use crate::log::{Segment, SegmentState};
 use crate::units::{BatchSeq, Lsn, SegmentId, UnixMillis};
