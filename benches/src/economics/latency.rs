@@ -117,12 +117,23 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     let disk = settings.pick("1gb", "256mb");
     let folder = settings.folder()?;
     let dir = folder.path().join("data");
-    let arguments = ["--maxmemory", "128mb", "--disk-limit", disk, "--ack", "memory"];
+    // As many segments as a store of 8 GiB has.
+    let segment = settings.pick("4mb", "1mb");
+    let arguments = [
+        "--maxmemory",
+        "128mb",
+        "--disk-limit",
+        disk,
+        "--segment-size",
+        segment,
+        "--ack",
+        "memory",
+    ];
     let server = Server::start(&settings.emberlog, settings.port, &dir, &arguments)?;
     let mut client = server.client()?;
-    // As many cold keys as make the disk 80 % full of live records.
+    // As many cold keys as make the disk 75 % full of live records and their rows.
     let limit: u64 = settings.pick(1 << 30, 256 << 20);
-    let keys = limit * 80 / 100 / 540;
+    let keys = limit * 75 / 100 / 540;
     let hot = |out: &mut Vec<u8>, number: u64| {
         push(out, &[b"SET", key(number).as_bytes(), &value(number)]);
     };
@@ -149,7 +160,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
         format!(
             "`{}`. One client GETs and SETs {KEYS} keys in RAM, one at a time, for {seconds} s, while another overwrites \
              {per_second} cold keys a second. *Idle*: an eighth of the data, nothing to compact. *Compacting*: \
-             {keys} cold keys, about 90 % of the disk with rows and headers; {compactions:.0} segments were \
+             {keys} cold keys, 75 % of the disk with their rows; {compactions:.0} segments were \
              compacted for {sent} cold writes (idle: {idle_compactions:.0}).",
             arguments.join(" ")
         ),
