@@ -22,6 +22,28 @@ macro_rules! planted {
     }};
 }
 
+/// Whether to behave oddly here, though rightly (`sim::buggify`): never, outside simulations.
+macro_rules! buggify {
+    ($site:ident) => {{
+        #[cfg(feature = "sim")]
+        {
+            crate::sim::buggify::fires(crate::sim::buggify::Site::$site)
+        }
+        #[cfg(not(feature = "sim"))]
+        {
+            false
+        }
+    }};
+}
+
+/// Marks a place that simulations must have passed (`sim::marks`): nothing, outside simulations.
+macro_rules! sometimes {
+    ($mark:ident) => {{
+        #[cfg(feature = "sim")]
+        crate::sim::marks::pass(crate::sim::marks::Mark::$mark);
+    }};
+}
+
 mod checkpoint;
 mod compact;
 pub mod compress;

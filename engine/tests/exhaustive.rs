@@ -58,6 +58,7 @@ fn program(
         profile: Profile::Calm,
         segment_bytes: 16 << 10,
         block_bytes: 4096,
+        buggify: false,
         setup: setup(),
         labelled: completions % 2 == 1,
         ops,

@@ -16,6 +16,8 @@ use crate::disk::{MemDisk, Running};
 const START: UnixMillis = UnixMillis(1_700_000_000_000);
 /// Turns of the event loop within which a command must have been answered.
 const PATIENCE: u32 = 10_000;
+/// Longer values are refused, in segments of this size.
+const VALUE_BYTES_MAX: usize = 16_000;
 /// Commands of one stream at most.
 const COMMANDS_MAX: usize = 64;
 
@@ -180,6 +182,9 @@ fn modelled(code: [u8; 4], model: &mut Model, now: u64) -> (Vec<Vec<u8>>, Vec<u8
         }
         4 => {
             let (mut all, at) = old.unwrap_or_default();
+            if all.len() + value.len() > VALUE_BYTES_MAX {
+                return (words(&[b"STRLEN", &key]), integer(all.len() as i64));
+            }
             all.extend(&value);
             let reply = integer(all.len() as i64);
             model.insert(key.clone(), (all, at));

@@ -58,6 +58,14 @@ impl Expiry {
         Expiry(2 + (secs % MODULUS) as u32)
     }
 
+    /// The stamp of an expiry that only the index knows, because a touch has moved it since the
+    /// record was written: at most the end of the window, never [`Expiry::FAR`], which would send
+    /// readers to the record.
+    pub fn near(expires_at: UnixMillis, now: UnixMillis) -> Expiry {
+        let end = UnixMillis((now.0 / 1000 + AHEAD_SECS) * 1000);
+        Expiry::of(Some(expires_at.min(end)), now)
+    }
+
     /// What it means at `now`.
     pub fn due(self, now: UnixMillis) -> Due {
         match self.0 {

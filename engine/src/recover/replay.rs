@@ -162,7 +162,7 @@ impl Replay {
             let Some((_, identity)) = unpack(row.identity) else { continue };
             self.space(head.namespace).index.update(identity, |entry| {
                 let at = UnixMillis(u64::from(row.expires_s) * 1000);
-                entry.expiry = Expiry::of(Some(at), now);
+                entry.expiry = Expiry::near(at, now);
                 entry.touch = head.touch.max(1);
             });
         }
@@ -303,6 +303,6 @@ fn grant_grace(entry: &mut Entry, limit: Option<UnixMillis>, now: UnixMillis) {
     if let Due::At(seconds) = entry.expiry.due(now) {
         let end = UnixMillis(touch_cover_secs(seconds, entry.touch) * 1000);
         let end = limit.filter(|_| !planted!(GraceBeyondLimit)).map_or(end, |limit| end.min(limit));
-        entry.expiry = Expiry::of(Some(end), now);
+        entry.expiry = Expiry::near(end, now);
     }
 }

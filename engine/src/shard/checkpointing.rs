@@ -136,7 +136,7 @@ impl Shard {
         }
         let job = &self.checkpointing;
         let grown = self.logged_bytes() - job.bytes_at_last + job.replayed_bytes;
-        let due = grown >= self.checkpoint_interval();
+        let due = grown >= self.checkpoint_interval() || grown > 0 && buggify!(CheckpointEarly);
         let changed = self.log.appended_lsn() > job.lsn_at_last || job.replayed_bytes > 0;
         let paused = self.now < job.retry_at;
         if self.closing {
@@ -329,6 +329,7 @@ impl Shard {
 
     pub(super) fn on_checkpoint_step(&mut self, step: Step, result: IoResult) {
         if let Err(error) = &result.outcome {
+            sometimes!(CheckpointFailed);
             tracing::warn!(%error, "a checkpoint failed; recovery would start from the one before");
             if let Step::Allocate = step {
                 let number = self.root.newest.number + 1;

@@ -132,7 +132,7 @@ impl Shard {
             self.flush_wanted = false;
             return false;
         };
-        flush || since.plus(self.linger_ms()) <= now
+        flush || since.plus(self.linger_ms()) <= now || buggify!(CloseEarly)
     }
 
     /// How long a batch may stay open for more records to join.
@@ -166,6 +166,9 @@ impl Shard {
 
     /// Seals every full segment whose batches are all on stable storage.
     fn write_footers(&mut self) {
+        if buggify!(FooterLater) {
+            return;
+        }
         let done = |sealing: &crate::log::Sealing| sealing.unwritten == 0;
         while let Some(at) = self.log.sealing.iter().position(done) {
             let sealing = self.log.sealing.swap_remove(at);
@@ -215,6 +218,7 @@ impl Shard {
     /// unknown, and a second sync would succeed while the data is gone.
     pub(super) fn poison(&mut self, what: &str, error: &crate::io::IoError) {
         tracing::error!(%error, "writing {what} failed: no write is acknowledged any more; restart");
+        sometimes!(Poisoned);
         self.poisoned = true;
     }
 }

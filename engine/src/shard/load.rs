@@ -290,6 +290,7 @@ impl Shard {
     /// older version is uncovered.
     pub(super) fn lose(&mut self, place: &RecordPlace, cause: Option<crate::format::DecodeError>) {
         let (segment, offset) = place.location.split(self.root.segment_bytes);
+        sometimes!(LoadedDamage);
         let cause = cause.map_or("checksum mismatch in the value".to_owned(), |c| c.to_string());
         tracing::error!(segment = segment.0, offset, cause, "a record is damaged; its key is lost");
         self.counters.corrupt_records += 1;

@@ -157,6 +157,7 @@ impl Shard {
     /// An entry is not where it was when its read was queued or started: compaction moved it, or it
     /// changed. Looked up again, so that it is not missed.
     pub(super) fn scan_again(&mut self, id: u64, namespace: Namespace, identity: Identity) {
+        sometimes!(ScanMoved);
         let again = self.space(namespace).and_then(|space| space.index.get(identity));
         if let Some(entry) = again.filter(|_| !planted!(ScanLosesMoved)) {
             self.collect_entry(id, namespace, identity, &entry, HEAD_BYTES);

@@ -106,7 +106,7 @@ impl Shard {
 
     /// Starts whatever is missing until enough segments are ready.
     pub(super) fn refill(&mut self) {
-        if self.poisoned {
+        if self.poisoned || self.in_flight.len() > 0 && buggify!(RefillLater) {
             return;
         }
         let target = self.config.segments_ahead.max(self.supply.wanted);
@@ -161,6 +161,7 @@ impl Shard {
                     tracing::warn!(segment = segment.0, %error, "cannot create a segment");
                 }
                 self.log.segments.set_state(segment, SegmentState::Missing);
+                sometimes!(NoSpace);
                 self.supply.no_space_until = Some(self.now.plus(NO_SPACE_PAUSE_MS));
             }
         }

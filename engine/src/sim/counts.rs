@@ -41,6 +41,10 @@ pub struct Counts {
     pub corrupt: u64,
     pub compressed_puts: u64,
     pub dictionaries: u64,
+    pub shaken: u64,
+    pub closed_for_good: u64,
+    /// A bit for each mark that was passed.
+    pub marks: u64,
     pub faults: FaultCounts,
 }
 
@@ -81,6 +85,8 @@ impl Counts {
             ("corrupt", self.corrupt),
             ("compressed_puts", self.compressed_puts),
             ("dictionaries", self.dictionaries),
+            ("shaken", self.shaken),
+            ("closed_for_good", self.closed_for_good),
         ]
     }
 
@@ -124,6 +130,9 @@ impl Counts {
         self.corrupt += other.corrupt;
         self.compressed_puts += other.compressed_puts;
         self.dictionaries += other.dictionaries;
+        self.shaken += other.shaken;
+        self.closed_for_good += other.closed_for_good;
+        self.marks |= other.marks;
         self.faults.add(&other.faults);
     }
 

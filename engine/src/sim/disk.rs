@@ -157,9 +157,51 @@ impl SimDisk {
         let mut result = self.carry_out(flight);
         result.micros = u32::try_from(self.clock_us - started_us).unwrap_or(u32::MAX);
         let ok = u64::from(result.outcome.is_ok());
+        tracing::debug!(at_us = self.clock_us, id = id.0, ok, "done");
         self.trace.note("done", &[id.0, ok, self.clock_us]);
         self.ready.push_back((id, result));
         true
+    }
+
+    /// Whether a read of this part of what was written at `offset` would find just that.
+    pub fn holds(
+        &self,
+        file: FileId,
+        offset: u64,
+        written: &[u8],
+        part: std::ops::Range<usize>,
+    ) -> bool {
+        let Some(image) = self.files.get(&file) else { return false };
+        let sector_bytes = SECTOR_BYTES as u64;
+        let first = (offset + part.start as u64) / sector_bytes;
+        let last = (offset + part.end as u64).div_ceil(sector_bytes);
+        if last * sector_bytes > image.bytes()
+            || self.bad_sectors.range((file, first)..(file, last)).next().is_some()
+        {
+            return false;
+        }
+        (first..last).all(|sector| {
+            let content = image.sector(sector);
+            let start = (sector * sector_bytes).max(offset + part.start as u64);
+            let end = ((sector + 1) * sector_bytes).min(offset + part.end as u64);
+            let inside = (start % sector_bytes) as usize..(end - sector * sector_bytes) as usize;
+            let wanted = (start - offset) as usize..(end - offset) as usize;
+            content.get(inside) == written.get(wanted)
+        })
+    }
+
+    /// Bytes of a file, as a read would find them.
+    pub fn peek(&self, file: FileId, offset: u64, bytes: usize) -> Option<Vec<u8>> {
+        let image = self.files.get(&file)?;
+        let sectors = offset / SECTOR_BYTES as u64..(offset + bytes as u64) / SECTOR_BYTES as u64;
+        let unreadable =
+            self.bad_sectors.range((file, sectors.start)..(file, sectors.end)).next().is_some();
+        if unreadable || offset + bytes as u64 > image.bytes() {
+            return None;
+        }
+        let mut out = vec![0; bytes];
+        image.read(offset, &mut out);
+        Some(out)
     }
 
     /// Flips a bit of some durable sector that is not zero; false if there is none.
@@ -177,6 +219,7 @@ impl SimDisk {
         let mut bytes = image.durable_sector(sector);
         bytes[self.rng.below(SECTOR_BYTES as u64) as usize] ^= 1 << self.rng.below(8);
         image.write_durable(sector, &bytes);
+        tracing::info!(?file, sector, "a bit flips");
         self.counts.note(Fault::BitRot);
         self.trace.note("rot", &[file_number(file), sector]);
         true
@@ -187,6 +230,7 @@ impl SimDisk {
         if strikes {
             self.counts.note(fault);
             self.trace.note("fault", &[fault as u64]);
+            tracing::info!(?fault, "strikes");
         }
         strikes
     }
@@ -273,6 +317,7 @@ impl Disk for SimDisk {
 
 impl SimDisk {
     fn trace_start(&mut self, id: IoId, request: &IoRequest) {
+        tracing::debug!(at_us = self.clock_us, id = id.0, ?request, "starts");
         match request {
             IoRequest::List => self.trace.note("list", &[id.0]),
             IoRequest::Allocate { file, bytes } => {

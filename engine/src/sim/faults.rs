@@ -10,7 +10,9 @@
 //!   cut may still take it, unless it is synced first.
 //! - A write or a sync fails (EIO). Any subset of its sectors has landed; of the others, reads may
 //!   see the new content until the process ends, and the old content after that. A repeated sync
-//!   succeeds without bringing anything back (ext4, xfs; Rebello et al., ATC 2020).
+//!   succeeds without bringing anything back. In half of the worlds what was not written back stays
+//!   readable until memory is short (ext4, xfs), in the others it reverts at once (btrfs; Rebello
+//!   et al., ATC 2020).
 //! - A read fails once (EIO) and succeeds when repeated.
 //! - Space runs out (ENOSPC) at an allocation and comes back later. A crash during an allocation
 //!   leaves no file, a shorter one, or a complete one.
@@ -21,6 +23,10 @@
 //! - A sector becomes unreadable until it is written again.
 //! - A durable write lands at another valid place (misdirected), or nowhere (phantom), and reports
 //!   success.
+//! - A read returns what was there before the last write.
+//!
+//! Short transfers and interruptions do not reach the engine: its seam is whole requests, and the
+//! drivers' own tests cover them.
 //!
 //! Owns: [`Profile`], [`Fault`], [`FaultPlan`], [`FaultCounts`].
 //! Never knows: how faults are carried out (`disk`).
@@ -89,11 +95,15 @@ pub enum Fault {
     Misdirected,
     /// A write landed nowhere.
     Phantom,
+    /// A read returned former content.
+    StaleRead,
+    /// What a failed write had left in the cache was dropped from it.
+    GhostGone,
 }
 
 impl Fault {
     /// All classes, in the order of [`FaultCounts`].
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 15] = [
         Fault::PowerCut,
         Fault::ProcessDeath,
         Fault::LostSector,
@@ -107,6 +117,8 @@ impl Fault {
         Fault::BitRot,
         Fault::Misdirected,
         Fault::Phantom,
+        Fault::StaleRead,
+        Fault::GhostGone,
     ];
 }
 
@@ -152,11 +164,29 @@ pub struct FaultPlan {
     pub misdirected: u64,
     /// Writes that land nowhere.
     pub phantom: u64,
+    /// Reads that return former content.
+    pub stale_read: u64,
+    /// Whether a failed sync makes reads see the old content at once.
+    pub reverts: bool,
     /// Whether latencies are drawn so that order is near random, rather than by kind of request.
     pub shuffled: bool,
 }
 
 impl FaultPlan {
+    /// What of it strikes while a store is being opened: not what damages acknowledged data, so that
+    /// what was damaged before can be told.
+    #[must_use]
+    pub fn while_opening(self) -> FaultPlan {
+        FaultPlan {
+            read_error: 0,
+            bad_sector: 0,
+            misdirected: 0,
+            phantom: 0,
+            stale_read: 0,
+            ..self
+        }
+    }
+
     /// A plan for one world of this profile: each class is live in some worlds only, so that no
     /// class hides what another would find.
     pub fn draw(profile: Profile, rng: &mut Rng) -> FaultPlan {
@@ -175,6 +205,7 @@ impl FaultPlan {
             no_space: sometimes(4, &[5_000, 50_000]),
             stuck: sometimes(6, &[20, 500]),
             shuffled,
+            reverts: shuffled,
             ..FaultPlan::default()
         };
         if profile == Profile::InModel {
@@ -184,6 +215,7 @@ impl FaultPlan {
             bad_sector: sometimes(4, &[20, 500]),
             misdirected: sometimes(4, &[20, 500]),
             phantom: sometimes(4, &[20, 500]),
+            stale_read: sometimes(4, &[20, 500]),
             ..plan
         }
     }

@@ -16,9 +16,11 @@ use std::rc::Rc;
 use super::counts::Counts;
 use super::disk::SimDisk;
 use super::faults::{FaultPlan, Profile};
+use super::ledger::Ledger;
 use super::model::{Clock, Model, ModelKey};
 use super::program::{Action, KEYS, NAMESPACES, Op, Program, Setup};
 use super::rng::Rng;
+use super::{buggify, marks};
 use crate::io::Disk;
 use crate::shard::{Event, Shard, Ticket};
 use crate::units::{Lsn, UnixMillis};
@@ -83,6 +85,11 @@ pub struct World {
     /// Whether values are set with labels.
     labelled: bool,
     counts: Counts,
+    ledger: Ledger,
+    /// Keys by the words that name them in the log.
+    words: BTreeMap<u64, ModelKey>,
+    /// Damage beyond the model has closed the store for good.
+    closed: bool,
 }
 
 /// Carries out a program.
@@ -92,13 +99,22 @@ pub struct World {
 pub fn run(program: &Program) -> Result<Outcome, Failure> {
     let mut world = World::new(program);
     let mut at = 0;
+    marks::take();
+    if program.buggify {
+        buggify::begin(program.seed);
+    }
     let result = world.open().and_then(|()| {
         for op in &program.ops {
+            if world.closed {
+                return Ok(());
+            }
             world.step(op)?;
             at += 1;
         }
         world.finish()
     });
+    buggify::end();
+    world.counts.marks = marks::take();
     match result {
         Ok(()) => Ok(world.outcome()),
         Err(message) => Err(Failure { at, message }),
@@ -145,6 +161,9 @@ impl World {
             versions: 0,
             labelled: program.labelled,
             counts: Counts { seeds: 1, ..Counts::default() },
+            ledger: Ledger::new(program.profile == Profile::Beyond),
+            words: BTreeMap::new(),
+            closed: false,
         }
     }
 
@@ -187,6 +206,9 @@ impl World {
             }
             Op::Reopen(setup) => self.reopen(setup)?,
         }
+        if self.closed {
+            return Ok(());
+        }
         self.pump()?;
         if self.rng.chance(1, 2) {
             self.complete_one()?;
@@ -199,6 +221,9 @@ impl World {
     /// # Errors
     /// The promise that was broken.
     pub fn finish(&mut self) -> Result<(), String> {
+        if self.closed {
+            return Ok(());
+        }
         self.disk.set_capacity(u64::MAX);
         self.settle()?;
         self.check_all()?;
@@ -251,6 +276,7 @@ impl World {
     fn pump(&mut self) -> Result<(), String> {
         loop {
             while let Some((id, request)) = self.shard().poll_io() {
+                self.ledger.note_start(id, &request);
                 self.disk.start(id, request);
             }
             self.disk.submit();
@@ -276,6 +302,7 @@ impl World {
         }
         while let Some((id, result)) = self.disk.finished() {
             self.counts.completions += 1;
+            self.ledger.note_done(id, result.outcome.is_ok());
             let now = self.wall();
             self.shard().complete(id, result, now);
         }

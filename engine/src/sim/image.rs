@@ -35,6 +35,8 @@ pub struct Image {
     /// Stable storage; a page that is missing is all zeros.
     durable: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
     unsynced: BTreeMap<u64, Unsynced>,
+    /// What sectors held before they were last written, for stale reads.
+    former: BTreeMap<u64, Box<Sector>>,
 }
 
 impl Image {
@@ -69,6 +71,28 @@ impl Image {
         for (sector, chunk) in (first..).zip(out.chunks_exact_mut(SECTOR_BYTES)) {
             chunk.copy_from_slice(&self.sector(sector));
         }
+    }
+
+    /// Remembers what a sector holds before it is written.
+    pub fn keep_former(&mut self, sector: u64) {
+        let content = self.sector(sector);
+        self.former.insert(sector, Box::new(content));
+    }
+
+    /// Fills `out` with what was there before the last writes, where that is remembered.
+    pub fn read_former(&self, offset: u64, out: &mut [u8]) {
+        self.read(offset, out);
+        let first = offset / SECTOR_BYTES as u64;
+        for (sector, chunk) in (first..).zip(out.chunks_exact_mut(SECTOR_BYTES)) {
+            if let Some(former) = self.former.get(&sector) {
+                chunk.copy_from_slice(&former[..]);
+            }
+        }
+    }
+
+    /// Whether reads see sectors that will never reach stable storage.
+    pub fn has_ghosts(&self) -> bool {
+        self.unsynced.values().any(|unsynced| unsynced.ghost)
     }
 
     /// What stable storage holds.
@@ -111,9 +135,13 @@ impl Image {
     }
 
     /// A sync that failed: each sector written before `order` may have reached stable storage; the
-    /// rest is forgotten, and reads go on seeing it until the cache is dropped.
-    pub fn sync_failed(&mut self, order: u64, rng: &mut Rng) {
+    /// rest is forgotten. Reads go on seeing it until the cache is dropped (ext4, xfs), or see the
+    /// old content at once if the file system `reverts` (btrfs).
+    pub fn sync_failed(&mut self, order: u64, reverts: bool, rng: &mut Rng) {
         self.settle(|unsynced| unsynced.order < order, |_| rng.chance(1, 2));
+        if reverts {
+            self.unsynced.retain(|_, unsynced| unsynced.order >= order);
+        }
         for unsynced in self.unsynced.values_mut().filter(|unsynced| unsynced.order < order) {
             unsynced.ghost = true;
         }
@@ -237,7 +265,11 @@ mod tests {
         for sector in 0..100 {
             image.write_volatile(sector, &full(7), sector, false);
         }
-        image.sync_failed(100, &mut rng);
+        let mut reverted = image.clone();
+        reverted.sync_failed(100, true, &mut rng);
+        let new = (0..100).filter(|sector| reverted.sector(*sector) == full(7)).count();
+        assert!((20..80).contains(&new), "btrfs shows the old content at once: {new}");
+        image.sync_failed(100, false, &mut rng);
         assert!((0..100).all(|sector| image.sector(sector) == full(7)), "still readable");
         image.sync(1000);
         image.power_cut(|| Fate::New, &mut rng);

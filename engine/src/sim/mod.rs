@@ -12,11 +12,14 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "sizes of small worlds, chosen below")]
 
+pub mod buggify;
 pub mod counts;
 pub mod disk;
 pub mod faults;
 pub mod harness;
 pub mod image;
+pub mod ledger;
+pub mod marks;
 pub mod model;
 pub mod program;
 pub mod rng;

@@ -166,8 +166,8 @@ pub struct Model {
     listening: bool,
     /// Keys whose expiry was told for good, with the last LSN of what expired.
     ended: BTreeMap<ModelKey, Lsn>,
-    /// Keys whose newest version may have been lost to faults beyond the model.
-    shaken: BTreeSet<ModelKey>,
+    /// Every value that each key ever had, if the world is lossy.
+    history: BTreeMap<ModelKey, Vec<(Value, u8)>>,
 }
 
 impl Model {
@@ -232,6 +232,11 @@ impl Model {
             }
         }
         let lsn = lsn.unwrap_or_default();
+        if self.lossy
+            && let Change::Put { key, value, value_type, .. } = &change
+        {
+            self.history.entry(key.clone()).or_default().push((value.clone(), *value_type));
+        }
         change.apply(&mut self.state, lsn);
         if durable_at <= self.floor && self.group_from.is_none() {
             change.apply(&mut self.base, lsn);
@@ -293,7 +298,6 @@ impl Model {
     /// How it contradicts what the client knows.
     pub fn observe(&mut self, key: &ModelKey, seen: &Seen, now: Clock) -> Result<(), String> {
         if self.lossy && *seen == Seen::Lost {
-            self.shaken.insert(key.clone());
             return Ok(());
         }
         let live = self.state.get_mut(key);
@@ -364,7 +368,9 @@ impl Model {
     }
 
     /// After a crash: finds the longest prefix of the log up to `appended`, which the engine goes on
-    /// from, that explains everything `seen`, and makes it the state. Returns its LSN.
+    /// from, that explains everything `seen`, and makes it the state. Returns its LSN. Of keys that
+    /// are `shaken`, because damage has taken a batch without leaving their names, anything is
+    /// admitted but a value that they never had.
     ///
     /// # Errors
     /// When no prefix that holds all that was promised explains what was seen.
@@ -372,6 +378,7 @@ impl Model {
         &mut self,
         seen: &BTreeMap<ModelKey, (Seen, Clock)>,
         appended: Lsn,
+        shaken: &BTreeSet<ModelKey>,
     ) -> Result<Lsn, String> {
         if appended < self.floor && !self.lossy {
             return Err(format!("goes on from {appended}, {} was promised", self.floor));
@@ -387,7 +394,7 @@ impl Model {
             }
             let mut candidate = state.clone();
             add_grace(&mut candidate, self.lossy);
-            match self.contradiction(&candidate, seen) {
+            match self.contradiction(&candidate, seen, shaken) {
                 None if end <= appended || self.lossy => best = Some((end, candidate)),
                 None => {}
                 Some(reason) => {
@@ -395,31 +402,75 @@ impl Model {
                 }
             }
         }
-        let Some((end, state)) = best else {
+        let Some((end, mut state)) = best else {
             return Err(format!("no prefix of the log explains what was recovered:{reasons}"));
         };
+        adopt(&mut state, seen, shaken);
         self.base = state.clone();
         self.state = state;
         self.tail.clear();
         self.newest.clear();
         self.cleared.clear();
         self.group_from = None;
-        self.floor = end;
+        // After damage the store may go on from an LSN that was given out before.
+        self.floor = end.min(appended);
         self.last = appended;
         Ok(end)
+    }
+
+    /// Whether a value is shown that the key never had: not even damage may do that.
+    fn never_was(&self, key: &ModelKey, seen: &Seen) -> Option<String> {
+        let Seen::Found { value, value_type, .. } = seen else { return None };
+        let had = self.history.get(key).is_some_and(|all| {
+            all.iter().any(|(other, kind)| other == value && kind == value_type)
+        });
+        (!had).then(|| format!("{}: {seen:?} was never written", name(key)))
     }
 
     fn contradiction(
         &self,
         state: &State,
         seen: &BTreeMap<ModelKey, (Seen, Clock)>,
+        shaken: &BTreeSet<ModelKey>,
     ) -> Option<String> {
         seen.iter().find_map(|(key, (seen, at))| {
+            if shaken.contains(key) {
+                return self.never_was(key, seen);
+            }
             let live = state.get(key);
             let lost = self.lossy && *seen == Seen::Lost;
             let agrees = lost || agrees(live, seen, *at);
             (!agrees).then(|| format!("{} at {at}: saw {seen:?}, not {live:?}", name(key)))
         })
+    }
+}
+
+/// What was seen of shaken keys is what they are from now on.
+fn adopt(state: &mut State, seen: &BTreeMap<ModelKey, (Seen, Clock)>, shaken: &BTreeSet<ModelKey>) {
+    for (key, (seen, _)) in seen.iter().filter(|(key, _)| shaken.contains(*key)) {
+        match seen {
+            Seen::Lost => {}
+            Seen::Absent => {
+                state.remove(key);
+            }
+            Seen::Found { value, value_type, expires_at, lsn } => {
+                let label = state.get(key).map(|live| live.label).unwrap_or_default();
+                let live = Live {
+                    value: value.clone(),
+                    value_type: *value_type,
+                    expires_min: *expires_at,
+                    expires_max: *expires_at,
+                    lsns: (*lsn, *lsn),
+                    quantum_ms: 0,
+                    gone: false,
+                    told: Told::Excused,
+                    unsettled: false,
+                    set_expires: *expires_at,
+                    label,
+                };
+                state.insert(key.clone(), live);
+            }
+        }
     }
 }
 

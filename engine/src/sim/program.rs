@@ -183,6 +183,8 @@ pub struct Program {
     pub segment_bytes: u32,
     /// Block of the disk.
     pub block_bytes: usize,
+    /// Whether the engine behaves oddly, though rightly, here and there.
+    pub buggify: bool,
     /// The first opening.
     pub setup: Setup,
     /// Whether values are set with labels.
@@ -202,7 +204,7 @@ impl Program {
         let length = rng.pick(&[20, 60, 150, 400]);
         let ops = (0..length).map(|_| taste.op(&mut rng)).collect();
         let labelled = Rng::named(seed, "labels").chance(1, 2);
-        Program { seed, profile, segment_bytes, block_bytes, setup, labelled, ops }
+        Program { seed, profile, segment_bytes, block_bytes, buggify: true, setup, labelled, ops }
     }
 }
 

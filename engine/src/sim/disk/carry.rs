@@ -58,7 +58,7 @@ impl SimDisk {
         let fails = self.strikes(self.plan.sync_error, Fault::SyncError);
         let image = self.files.get_mut(&file).ok_or_else(|| failed(IoErrorKind::NotFound))?;
         if fails {
-            image.sync_failed(order, &mut self.rng);
+            image.sync_failed(order, self.plan.reverts, &mut self.rng);
             return Err(failed(IoErrorKind::Failed));
         }
         image.sync(order);
@@ -68,14 +68,22 @@ impl SimDisk {
     fn read(&mut self, file: FileId, offset: u64, out: &mut [u8]) -> Result<IoDone, IoError> {
         let transient = self.strikes(self.plan.read_error, Fault::ReadError);
         let dies = self.strikes(self.plan.bad_sector, Fault::BadSector);
-        let image = self.files.get(&file).ok_or_else(|| failed(IoErrorKind::NotFound))?;
+        let stale = self.strikes(self.plan.stale_read, Fault::StaleRead);
+        let image = self.files.get_mut(&file).ok_or_else(|| failed(IoErrorKind::NotFound))?;
+        if image.has_ghosts() && self.rng.chance(1, 8) {
+            // The cache is short of memory: what only looked written is read from the disk again.
+            image.process_died();
+            self.counts.note(Fault::GhostGone);
+        }
         if offset + out.len() as u64 > image.bytes() {
             return Err(failed(IoErrorKind::PastEnd));
         }
         let first = offset / SECTOR_BYTES as u64;
         let sectors = (out.len() / SECTOR_BYTES) as u64;
         if dies {
-            self.bad_sectors.insert((file, first + self.rng.below(sectors)));
+            let sector = first + self.rng.below(sectors);
+            tracing::info!(?file, sector, "a sector goes bad");
+            self.bad_sectors.insert((file, sector));
         }
         let bad = self.bad_sectors.range((file, first)..(file, first + sectors)).next();
         if transient || bad.is_some() {
@@ -83,7 +91,11 @@ impl SimDisk {
             self.rng.fill(out);
             return Err(failed(IoErrorKind::Failed));
         }
-        image.read(offset, out);
+        if stale {
+            image.read_former(offset, out);
+        } else {
+            image.read(offset, out);
+        }
         Ok(IoDone::Done)
     }
 
@@ -104,16 +116,22 @@ impl SimDisk {
             return Err(failed(IoErrorKind::Failed));
         }
         if self.strikes(self.plan.phantom, Fault::Phantom) {
+            tracing::info!(?file, offset, bytes = bytes.len(), "a phantom write");
             return Ok(IoDone::Done);
         }
         let (mut file, mut offset) = (file, offset);
         if self.strikes(self.plan.misdirected, Fault::Misdirected) {
+            let meant = (file, offset);
             (file, offset) = self.elsewhere(file, offset, bytes.len() as u64);
+            tracing::info!(?meant, ?file, offset, bytes = bytes.len(), "a misdirected write");
         }
         let order = self.serial;
         let Some(image) = self.files.get_mut(&file) else { return Ok(IoDone::Done) };
         for (sector, content) in sectors(offset, bytes) {
             self.bad_sectors.remove(&(file, sector));
+            if self.plan.stale_read > 0 {
+                image.keep_former(sector);
+            }
             if durable {
                 image.write_durable(sector, &content);
             } else {

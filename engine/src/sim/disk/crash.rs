@@ -12,6 +12,7 @@ impl SimDisk {
     /// begun, and nothing more comes of them.
     pub fn crash(&mut self, crash: Crash) {
         self.trace.note("crash", &[crash as u64, self.clock_us]);
+        tracing::debug!(at_us = self.clock_us, ?crash, in_flight = self.flying.len(), "crash");
         self.counts.note(match crash {
             Crash::Power => Fault::PowerCut,
             Crash::Kill => Fault::ProcessDeath,

@@ -1,15 +1,20 @@
 //! Ends and beginnings: crashes, recoveries, crashes inside recoveries, orderly restarts.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::{PATIENCE, World};
+use crate::checkpoint::FILES;
 use crate::error::OpenError;
-use crate::io::IoErrorKind;
+use crate::format::checkpoint::{PAGE_BYTES, decode_page};
+use crate::format::superblock::{CheckpointRef, SLOT_BYTES, Superblock};
+use crate::io::{FileId, IoErrorKind};
 use crate::shard::Shard;
 use crate::sim::disk::{Crash, PowerCut};
-use crate::sim::faults::{FaultPlan, Profile};
+use crate::sim::faults::Profile;
+use crate::sim::model::ModelKey;
 use crate::sim::program::Setup;
-use crate::units::UnixMillis;
+use crate::units::{Namespace, UnixMillis};
 
 /// Openings that may fail for a fault of the disk, one after the other.
 const OPEN_TRIES: u32 = 100;
@@ -81,12 +86,12 @@ impl World {
         self.parked.clear();
         self.told.clear();
         self.scans.clear();
+        self.ledger.crashed();
     }
 
     /// Opens the store, crashing inside as often as `cuts` has it, and judges what it shows.
     fn open_again(&mut self, cuts: &[u8]) -> Result<(), String> {
-        let calm = FaultPlan { shuffled: self.plan.shuffled, ..FaultPlan::default() };
-        self.disk.set_plan(calm);
+        self.disk.set_plan(self.plan.while_opening());
         for cut in cuts {
             if self.open_cut(u64::from(*cut))? {
                 self.counts.recoveries_cut += 1;
@@ -106,11 +111,14 @@ impl World {
                     self.disk.set_plan(self.plan);
                     return Ok(());
                 }
-                Err(OpenError::Io { source, .. })
-                    if source.kind == IoErrorKind::Failed && self.profile != Profile::Calm =>
-                {
+                Err(OpenError::Io { source, .. }) if self.may_refuse(source.kind) => {
                     self.counts.open_refused += 1;
                     self.disk.crash(Crash::Kill);
+                }
+                Err(error) if self.profile == Profile::Beyond && self.is_damaged_for(&error) => {
+                    self.counts.closed_for_good += 1;
+                    self.closed = true;
+                    return Ok(());
                 }
                 Err(error) if self.profile == Profile::Beyond => {
                     return Err(format!("refuses to open beyond the model: {error}"));
@@ -130,9 +138,22 @@ impl World {
         self.model.listen(on && !unreadable, now);
     }
 
+    /// Whether faults of this plan may keep the store closed for now.
+    fn may_refuse(&self, kind: IoErrorKind) -> bool {
+        let plan = &self.plan;
+        match kind {
+            IoErrorKind::Failed => {
+                plan.read_error + plan.write_error + plan.sync_error + plan.bad_sector > 0
+            }
+            IoErrorKind::NoSpace => plan.no_space > 0,
+            _ => false,
+        }
+    }
+
     fn open_once(&mut self) -> Result<Shard, OpenError> {
         let config = self.config();
-        // A new process knows only the wall clock, and what its predecessor has left on disk.
+        // A new process knows only the wall clock, and what its predecessor has left on disk: in
+        // acknowledged batches, unless they are damaged.
         self.clock.earliest = UnixMillis(0);
         let now = self.wall();
         Shard::open(&mut self.disk, &config, now, &mut |_| {})
@@ -145,6 +166,8 @@ impl World {
         self.disk.cut_power_after(None);
         match opened {
             Ok(Ok(_)) => Ok(false),
+            Ok(Err(OpenError::Io { source, .. })) if self.may_refuse(source.kind) => Ok(false),
+            Ok(Err(error)) if self.is_damaged_for(&error) => Ok(false),
             Ok(Err(error)) => Err(format!("cannot be opened: {error}")),
             Err(payload) if payload.is::<PowerCut>() => Ok(true),
             Err(payload) => resume_unwind(payload),
@@ -152,10 +175,12 @@ impl World {
     }
 
     fn judge_recovery(&mut self) -> Result<(), String> {
+        let shaken = self.shaken();
+        self.counts.shaken += shaken.len() as u64;
         let seen = self.read_all()?;
         let floor = self.model.floor();
         let appended = self.shard().appended_lsn();
-        let reached = self.model.recovered(&seen, appended)?;
+        let reached = self.model.recovered(&seen, appended, &shaken)?;
         if self.clock.earliest >= self.clock.latest {
             self.model.stays_gone(&seen)?;
         }
@@ -167,6 +192,54 @@ impl World {
         self.check_owners()?;
         self.check_alarms()?;
         self.note_watermarks()
+    }
+
+    /// Keys that damage may have taken without a trace of their names.
+    fn shaken(&mut self) -> BTreeSet<ModelKey> {
+        if self.profile != Profile::Beyond {
+            return BTreeSet::new();
+        }
+        if self.words.is_empty() {
+            let keys = self.keys.clone();
+            let shard = self.shard();
+            let word = |name: &ModelKey| shard.key(Namespace(name.0), &name.1).packed();
+            self.words = keys.into_iter().map(|name| (word(&name), name)).collect();
+        }
+        let shaken = self.ledger.shaken(&self.disk);
+        let named = self
+            .words
+            .iter()
+            .filter(|(word, name)| shaken.keys.contains(*word) || shaken.cleared.contains(&name.0));
+        named.map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Whether the disk is really so damaged that the engine may refuse to open the store.
+    fn is_damaged_for(&self, error: &OpenError) -> bool {
+        let slot = |number| {
+            let offset = number * SLOT_BYTES as u64;
+            let bytes = self.disk.peek(FileId::Superblock, offset, SLOT_BYTES)?;
+            Superblock::decode(&bytes).ok()
+        };
+        let (first, second) = (slot(0), slot(1));
+        match error {
+            OpenError::Superblock => first.is_none() && second.is_none(),
+            OpenError::Checkpoints => {
+                let newest = [first, second].into_iter().flatten().max_by_key(|r| r.generation);
+                newest.is_some_and(|root| {
+                    [root.newest, root.older].iter().all(|one| !self.is_whole(one))
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether every page of a checkpoint reads.
+    fn is_whole(&self, reference: &CheckpointRef) -> bool {
+        let file = FileId::Checkpoint((reference.number % FILES) as u8);
+        (0..reference.pages).all(|page| {
+            let bytes = self.disk.peek(file, page * PAGE_BYTES as u64, PAGE_BYTES);
+            bytes.is_some_and(|b| decode_page(&b, reference.number, page as u32).is_ok())
+        })
     }
 
     fn config(&self) -> crate::config::Config {

@@ -213,6 +213,7 @@ impl World {
     fn await_load(&mut self) -> Result<Result<(), LoadError>, String> {
         for _ in 0..PATIENCE {
             while let Some((id, request)) = self.shard().poll_io() {
+                self.ledger.note_start(id, &request);
                 crate::io::Disk::start(&mut self.disk, id, request);
             }
             crate::io::Disk::submit(&mut self.disk);
@@ -223,6 +224,7 @@ impl World {
                 return Err("a load is never answered".to_owned());
             }
             while let Some((id, result)) = crate::io::Disk::finished(&mut self.disk) {
+                self.ledger.note_done(id, result.outcome.is_ok());
                 let now = self.wall();
                 self.shard().complete(id, result, now);
             }

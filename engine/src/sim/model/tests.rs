@@ -39,7 +39,8 @@ fn model() -> Model {
 
 #[test]
 fn a_recovery_shows_a_prefix_that_holds_what_was_promised() {
-    let try_it = |a, b| model().recovered(&[(key("a"), a), (key("b"), b)].into(), Lsn(9));
+    let try_it =
+        |a, b| model().recovered(&[(key("a"), a), (key("b"), b)].into(), Lsn(9), &BTreeSet::new());
     assert_eq!(try_it(found("1", 1), absent()), Ok(Lsn(1)));
     assert_eq!(try_it(found("1", 1), found("1", 2)), Ok(Lsn(2)));
     assert_eq!(try_it(found("2", 3), found("1", 2)), Ok(Lsn(3)));
@@ -57,9 +58,17 @@ fn groups_are_all_or_nothing() {
     model.commit(Lsn(3)).unwrap();
     assert_eq!(model.barrier(&key("a")), Lsn(3));
     let seen = |a, b| [(key("a"), a), (key("b"), b)].into();
-    assert!(model.clone().recovered(&seen(found("1", 1), absent()), Lsn(9)).is_err());
-    assert_eq!(model.clone().recovered(&seen(absent(), absent()), Lsn(9)), Ok(Lsn(0)));
-    assert_eq!(model.recovered(&seen(found("1", 1), found("1", 2)), Lsn(9)), Ok(Lsn(3)));
+    assert!(
+        model.clone().recovered(&seen(found("1", 1), absent()), Lsn(9), &BTreeSet::new()).is_err()
+    );
+    assert_eq!(
+        model.clone().recovered(&seen(absent(), absent()), Lsn(9), &BTreeSet::new()),
+        Ok(Lsn(0))
+    );
+    assert_eq!(
+        model.recovered(&seen(found("1", 1), found("1", 2)), Lsn(9), &BTreeSet::new()),
+        Ok(Lsn(3))
+    );
 }
 
 #[test]
@@ -91,7 +100,7 @@ fn touches_may_live_a_quantum_longer_after_a_recovery_and_shorter_only_until_the
     assert!(model.observe(&key("a"), &Seen::Absent, now).is_err());
     let recovered = |model: &Model, ms| {
         let seen = [(key("a"), (seen(ms), now))].into();
-        model.clone().recovered(&seen, Lsn(9))
+        model.clone().recovered(&seen, Lsn(9), &BTreeSet::new())
     };
     // At most a quantum of 32 s is forgotten of a touch whose journal waits.
     let far = Change::Touch(key("a"), UnixMillis(100_000), 32_000);
