@@ -127,7 +127,8 @@ fn zipf(exponent: f64, keys: u64, count: usize, scan_percent: u64) -> Trace {
             scanned += 1;
             return keys + scanned % (4 * keys);
         }
-        weights.partition_point(|weight| *weight < random.f64() * sum) as u64
+        let drawn = random.f64() * sum;
+        weights.partition_point(|weight| *weight < drawn) as u64
     };
     let requests = (0..count).map(draw).collect();
     let name = match scan_percent {
