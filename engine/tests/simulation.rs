@@ -83,7 +83,7 @@ fn the_same_seed_twice_gives_the_same_trace() {
 #[test]
 fn worlds_see_everything_that_matters() {
     let mut total = emberlog_engine::sim::counts::Counts::default();
-    for seed in 0..150 {
+    for seed in 0..400 {
         total.add(&world(seed, Profile::InModel).counts);
     }
     let missing: Vec<&str> = total

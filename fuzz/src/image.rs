@@ -113,7 +113,7 @@ fn build() -> Image {
     let mut shard = Shard::open(&mut disk, &config(), NOW, &mut |_| {}).expect("a fresh store");
     let mut history: BTreeMap<u32, Vec<Option<Vec<u8>>>> = BTreeMap::new();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for round in 0..6000_u32 {
+    for round in 0..9000_u32 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;

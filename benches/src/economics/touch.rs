@@ -194,7 +194,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     ));
     section.notes.push(
         "The bytes follow the number of sessions, not of touches: each session that is touched at all is \
-         journaled about once in a quantum of 112 s. So at a third of the rate a touch costs up to three times as much."
+         journaled about once in a cell of 56 s. So at a third of the rate a touch costs up to three times as much."
             .to_owned(),
     );
     Ok(section)

@@ -138,25 +138,31 @@ fn window_start(now_secs: u64) -> u64 {
 /// The largest touch class; class 0 is an entry that was never touched.
 pub const TOUCH_CLASS_MAX: u8 = 7;
 
-/// How far, in seconds, an entry of this touch class may be from what the journal says of it: 0 for
-/// class 0, else `28 << (class - 1)`, from 28 s to 1,792 s. 112 s suit a time to live of half an hour.
+/// How much longer than it should, in seconds, a crash may let an entry of this touch class live: 0 for
+/// class 0, else less than `28 << (class - 1)`, from 28 s to 1,792 s. 112 s suit a time to live of half
+/// an hour.
 pub fn touch_quantum_secs(class: u8) -> u64 {
     assert!(class <= TOUCH_CLASS_MAX, "touch class {class} exceeds 3 bits");
     if class == 0 { 0 } else { 28 << (class - 1) }
 }
 
-/// Number of the quantum that an expiry in seconds lies in. Touches within it are not journaled.
+/// Number of the cell, half a quantum, that an expiry in seconds lies in. Touches within it are not
+/// journaled.
 pub fn touch_cell(expires_s: u64, class: u8) -> u64 {
-    expires_s.checked_div(touch_quantum_secs(class)).unwrap_or(expires_s)
+    expires_s.checked_div(touch_quantum_secs(class) / 2).unwrap_or(expires_s)
 }
 
 /// The expiry, in seconds, that recovery grants an entry whose journaled expiry is `expires_s`: the last
-/// second of its quantum. Granting it again changes nothing.
+/// second of the next cell, so that a touch into that one is covered before it is journaled. What is the
+/// last second of a cell has been granted already, and stays: restarts do not add up.
 pub fn touch_cover_secs(expires_s: u64, class: u8) -> u64 {
-    if class == 0 {
-        return expires_s;
+    let cell_secs = touch_quantum_secs(class) / 2;
+    let end = (touch_cell(expires_s, class) + 1) * cell_secs;
+    match class {
+        0 => expires_s,
+        _ if end == expires_s + 1 => expires_s,
+        _ => end + cell_secs - 1,
     }
-    (touch_cell(expires_s, class) + 1) * touch_quantum_secs(class) - 1
 }
 
 /// The class whose quantum is the largest not above `max(28 s, ttl / 16)`: 1..=7.
@@ -294,8 +300,9 @@ mod tests {
             for expires in 1_790_000_000..1_790_000_000 + 3 * quantum {
                 let cover = touch_cover_secs(expires, class);
                 assert!((expires..expires + quantum).contains(&cover), "{expires} {class}");
-                assert_eq!(touch_cell(cover, class), touch_cell(expires, class));
-                assert_ne!(touch_cell(cover + 1, class), touch_cell(expires, class));
+                assert_ne!(touch_cell(cover + 1, class), touch_cell(cover, class));
+                let cells = touch_cell(cover, class) - touch_cell(expires, class);
+                assert!(cells == 1 || cells == 0 && cover == expires, "the next cell is covered");
                 assert_eq!(touch_cover_secs(cover, class), cover, "a second restart adds nothing");
             }
             assert_eq!(touch_cover_secs(7, 0), 7);

@@ -15,7 +15,16 @@ pub(super) struct Blocking<'a> {
 }
 
 /// A read that has been started.
-pub(super) struct Ahead(IoId);
+pub(super) struct Ahead {
+    id: IoId,
+    file: FileId,
+    offset: u64,
+    bytes: usize,
+}
+
+/// Times that a read is tried before what it asks for counts as unreadable: a failure may pass, and
+/// what is unreadable may look as if it had never been written.
+const READ_TRIES: u32 = 10;
 
 /// Reads of [`Blocking::read_each`] in flight.
 const READS_AHEAD: usize = 16;
@@ -31,15 +40,15 @@ impl<'a> Blocking<'a> {
         self.disk.block_bytes() as u32
     }
 
-    fn start(&mut self, request: IoRequest) -> Ahead {
+    fn start(&mut self, request: IoRequest) -> IoId {
         let id = IoId(self.next);
         self.next += 1;
         self.disk.start(id, request);
         self.disk.submit();
-        Ahead(id)
+        id
     }
 
-    fn finish(&mut self, Ahead(id): Ahead) -> IoResult {
+    fn finish(&mut self, id: IoId) -> IoResult {
         if let Some(at) = self.early.iter().position(|(early, _)| *early == id) {
             return self.early.swap_remove(at).1;
         }
@@ -61,14 +70,26 @@ impl<'a> Blocking<'a> {
     /// would be met by the shard.
     pub(super) fn read_ahead(&mut self, file: FileId, offset: u64, bytes: usize) -> Ahead {
         let buffer = Buffer::new(bytes);
-        self.start(IoRequest::Read { file, offset, buffer, bytes })
+        let id = self.start(IoRequest::Read { file, offset, buffer, bytes });
+        Ahead { id, file, offset, bytes }
     }
 
-    /// Waits for a read.
-    pub(super) fn take(&mut self, ahead: Ahead) -> Result<Buffer, IoError> {
-        let result = self.finish(ahead);
+    /// Waits for a read, and repeats it while it fails, up to [`READ_TRIES`] times in all.
+    pub(super) fn take(&mut self, mut ahead: Ahead) -> Result<Buffer, IoError> {
         let missing = IoError { kind: IoErrorKind::Failed, errno: 0 };
-        result.outcome.and(result.buffer.ok_or(missing))
+        let mut tries = 1;
+        loop {
+            let Ahead { id, file, offset, bytes } = ahead;
+            let result = self.finish(id);
+            match result.outcome.and(result.buffer.ok_or_else(|| missing.clone())) {
+                Err(error) if error.kind == IoErrorKind::Failed && tries < READ_TRIES => {
+                    tracing::warn!(?file, offset, %error, tries, "cannot read; trying again");
+                    ahead = self.read_ahead(file, offset, bytes);
+                    tries += 1;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Reads places of a file, several at a time, and hands them to `each` in their order, until it
@@ -151,34 +172,37 @@ impl<'a> Blocking<'a> {
         outcome.map(|_| ()).map_err(|e| failed("sync", file, e))
     }
 
-    /// Reads a whole segment, in pieces, so that an unreadable sector costs one piece only; what
-    /// cannot be read is zero.
-    pub(super) fn read_all(&mut self, file: FileId, bytes: u32) -> Vec<u8> {
+    /// Reads a whole segment, in pieces, so that an unreadable sector costs one block only; what
+    /// cannot be read is zero. Also returns how many blocks that are.
+    pub(super) fn read_all(&mut self, file: FileId, bytes: u32) -> (Vec<u8>, u32) {
         const PIECE: usize = 1 << 20;
         let total = bytes as usize;
         let mut all = vec![0; total];
-        let mut at = 0;
+        let (mut at, mut unreadable) = (0, 0);
         while at < total {
             let length = PIECE.min(total - at);
             match self.read(file, at as u64, length) {
                 Ok(piece) => all[at..at + length].copy_from_slice(&piece[..length]),
                 Err(error) => {
                     tracing::error!(?file, offset = at, %error, "cannot read; scanning on");
-                    self.read_blocks(file, at, &mut all[at..at + length]);
+                    unreadable += self.read_blocks(file, at, &mut all[at..at + length]);
                 }
             }
             at += length;
         }
-        all
+        (all, unreadable)
     }
 
-    fn read_blocks(&mut self, file: FileId, offset: usize, piece: &mut [u8]) {
-        const BLOCK: usize = 4096;
-        for (block, bytes) in piece.chunks_mut(BLOCK).enumerate() {
-            if let Ok(read) = self.read(file, (offset + block * BLOCK) as u64, bytes.len()) {
-                bytes.copy_from_slice(&read[..bytes.len()]);
+    fn read_blocks(&mut self, file: FileId, offset: usize, piece: &mut [u8]) -> u32 {
+        let block_bytes = self.disk.block_bytes();
+        let mut unreadable = 0;
+        for (block, bytes) in piece.chunks_mut(block_bytes).enumerate() {
+            match self.read(file, (offset + block * block_bytes) as u64, bytes.len()) {
+                Ok(read) => bytes.copy_from_slice(&read[..bytes.len()]),
+                Err(_) => unreadable += 1,
             }
         }
+        unreadable
     }
 }
 

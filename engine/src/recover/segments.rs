@@ -233,7 +233,7 @@ fn inspect(
 /// The newest use of a segment whose header, trailer and first batch are all damaged, by the batches
 /// in it.
 fn last_incarnation(disk: &mut Blocking<'_>, root: &Superblock, segment: SegmentId) -> Incarnation {
-    let bytes = disk.read_all(FileId::Segment(segment), root.segment_bytes);
+    let (bytes, _) = disk.read_all(FileId::Segment(segment), root.segment_bytes);
     let heads = bytes.chunks(512).filter_map(|block| BatchHead::decode(block).ok());
     let ours = heads.filter(|head| head.store_id == root.store_id && head.segment == segment);
     ours.map(|head| head.incarnation).max().unwrap_or_default()
@@ -253,9 +253,12 @@ fn scan_segment(
     incarnation: Incarnation,
     sealed_end: Option<u32>,
 ) -> Scanned {
-    let bytes = disk.read_all(FileId::Segment(segment), root.segment_bytes);
+    let (bytes, unreadable) = disk.read_all(FileId::Segment(segment), root.segment_bytes);
     let (store_id, durable_lsn) = (root.store_id, root.durable_lsn);
-    scan(&bytes, &Subject { store_id, segment, incarnation, durable_lsn, sealed_end })
+    let subject = Subject { store_id, segment, incarnation, durable_lsn, sealed_end };
+    let mut scanned = scan(&bytes, &subject);
+    scanned.damages += unreadable;
+    scanned
 }
 
 /// Builds the segment table and seals what a crash has left open.

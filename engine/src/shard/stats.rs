@@ -142,12 +142,6 @@ impl Shard {
         self.counters.recovery_ms = millis;
     }
 
-    /// Whether what the journal says of every touched key is durable, as far as it has to be.
-    #[cfg(feature = "sim")]
-    pub(crate) fn touches_settled(&self) -> bool {
-        self.touches.len() == 0
-    }
-
     /// A snapshot of all counters and gauges.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn stats(&self) -> Stats {

@@ -1,15 +1,16 @@
 //! Touches: an expiry that moves later is one store in the index; what a crash must not forget is
 //! journaled, many rows in one record.
 //!
-//! A touch within its quantum is not journaled at all. One that leaves it waits here, at most
-//! `SHARE_MS` if it can share a batch with something else and `WAIT_MS` if not, for one record with
-//! all that wait. What is written then is what the index says then. Its reply does not wait: touches
-//! are relaxed (`docs/decisions/0021-touch-journal.md`). Only a touch that would leave what survives
-//! a crash behind by a quantum or more is journaled at once, and its reply waits for that.
+//! What the journal says of a key covers its cell, half a quantum, and the next one: recovery grants
+//! that much. A touch within its cell is not journaled at all. One into the next cell waits here, at
+//! most `SHARE_MS` if it can share a batch with something else and `WAIT_MS` if not, for one record
+//! with all that wait; its reply does not, because a crash would not take it back
+//! (`docs/decisions/0021-touch-journal.md`). What is written then is what the index says then. A touch
+//! beyond what is covered is journaled at once, and its reply waits for that.
 //!
 //! Owns: [`Touches`].
 //! Never knows: what the log does with a record.
-//! Invariant: for a key that is not waiting, the durable journal is in the quantum of its expiry.
+//! Invariant: the journal, durable or behind the key's barrier, covers the expiry of every key.
 
 use std::collections::VecDeque;
 
@@ -19,9 +20,7 @@ use super::Shard;
 use super::write::{Refused, Room};
 use crate::format::record::{Head, Kind};
 use crate::format::touch::{self, TOUCH_ROW_BYTES, Touch};
-use crate::index::{
-    Due, Entry, Expiry, Identity, touch_cell, touch_class_of, touch_cover_secs, touch_quantum_secs,
-};
+use crate::index::{Due, Entry, Expiry, Identity, touch_cell, touch_class_of, touch_cover_secs};
 use crate::key::{Key, WordHash, pack, unpack};
 use crate::log::{Append, NO_KEY_MARK, USER_STREAM};
 use crate::units::{Lsn, Namespace, UnixMillis};
@@ -134,9 +133,13 @@ impl Shard {
             kept = class;
             let packed = key.packed();
             let waiting = self.touches.waiting.get(&packed);
-            let covered =
-                waiting.map_or_else(|| touch_cover_secs(old, entry.touch), |w| w.covered_s);
-            let may_wait = new < covered + touch_quantum_secs(class) || planted!(LaxTouches);
+            let covered = match waiting {
+                Some(waiting) => waiting.covered_s,
+                // Its record knows the millisecond, which may be nearly a second before.
+                None if entry.touch == 0 => old.saturating_sub(1),
+                None => touch_cover_secs(old, entry.touch),
+            };
+            let may_wait = new <= covered || planted!(LaxTouches);
             if may_wait && self.touches.dirty.len() < ROWS_MAX {
                 self.touches.wait(packed, covered, self.log.appended_lsn(), now);
             } else {

@@ -177,14 +177,7 @@ impl FaultPlan {
     /// what was damaged before can be told.
     #[must_use]
     pub fn while_opening(self) -> FaultPlan {
-        FaultPlan {
-            read_error: 0,
-            bad_sector: 0,
-            misdirected: 0,
-            phantom: 0,
-            stale_read: 0,
-            ..self
-        }
+        FaultPlan { bad_sector: 0, misdirected: 0, phantom: 0, stale_read: 0, ..self }
     }
 
     /// A plan for one world of this profile: each class is live in some worlds only, so that no

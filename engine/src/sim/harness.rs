@@ -397,12 +397,7 @@ impl World {
         if durable > appended || ack == crate::config::Ack::Durable && acked > durable {
             return Err(format!("acked {acked}, durable {durable}, appended {appended}"));
         }
-        // A write that has made a waiting touch needless may itself be lost.
-        let settled = shard.touches_settled() && durable == appended;
         self.model.promise(durable);
-        if settled {
-            self.model.settle_touches();
-        }
         for (_, key, lsn) in self.told.extract_if(.., |(barrier, ..)| *barrier <= durable) {
             self.model.ended(key, lsn);
         }

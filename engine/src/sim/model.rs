@@ -49,9 +49,6 @@ pub struct Live {
     pub lsns: (Lsn, Lsn),
     /// Grace in ms that a recovery may add, because touches inside a quantum are not journaled.
     pub quantum_ms: u64,
-    /// It was touched, and the journal of that need not be durable: until it is, the touch may be
-    /// forgotten, as far as a quantum goes.
-    pub unsettled: bool,
     /// Its expiry before it was touched, which is what damage to the journal may leave.
     pub set_expires: Option<UnixMillis>,
     /// It was seen to be absent between `expires_min` and `expires_max`.
@@ -340,12 +337,6 @@ impl Model {
         Ok(live.lsns.1)
     }
 
-    /// The journal of all touches is durable.
-    pub fn settle_touches(&mut self) {
-        let all = self.base.values_mut().chain(self.state.values_mut());
-        all.for_each(|live| live.unsettled = false);
-    }
-
     /// What told of a key's expiry has left: it must not be back after a crash.
     pub fn ended(&mut self, key: ModelKey, lsn: Lsn) {
         self.ended.insert(key, lsn);
@@ -464,7 +455,6 @@ fn adopt(state: &mut State, seen: &BTreeMap<ModelKey, (Seen, Clock)>, shaken: &B
                     quantum_ms: 0,
                     gone: false,
                     told: Told::Excused,
-                    unsettled: false,
                     set_expires: *expires_at,
                     label,
                 };
@@ -475,17 +465,12 @@ fn adopt(state: &mut State, seen: &BTreeMap<ModelKey, (Seen, Clock)>, shaken: &B
 }
 
 /// Touches within a quantum need not be in the log: a recovery may let a key live that much longer.
-/// The latest touches may be forgotten, as far as a quantum goes; and all of them where damage to the
-/// journal is to be expected.
+/// Never that it ends early, unless damage to the journal is to be expected.
 fn add_grace(state: &mut State, lossy: bool) {
     for live in state.values_mut().filter(|live| live.quantum_ms > 0) {
         if let Some(at) = live.expires_min {
             let max = live.label.cut(Some(whole_second(at).plus(live.quantum_ms)));
             live.expires_max = live.expires_max.max(max);
-            if live.unsettled {
-                live.expires_min = Some(UnixMillis(at.0.saturating_sub(live.quantum_ms)));
-                live.unsettled = false;
-            }
             if lossy {
                 live.expires_min = live.expires_min.min(live.set_expires);
             }
@@ -551,7 +536,6 @@ impl Change {
                     gone: false,
                     told: Told::Not,
                     label: *label,
-                    unsettled: false,
                     set_expires: *expires_at,
                 };
                 state.insert(key.clone(), live);
@@ -564,7 +548,6 @@ impl Change {
                     live.expires_min = *at;
                     live.expires_max = *at;
                     live.quantum_ms = 0;
-                    live.unsettled = false;
                     live.set_expires = *at;
                     live.lsns = if lsn == Lsn::NONE { live.lsns } else { (lsn, lsn) };
                 }
@@ -574,7 +557,6 @@ impl Change {
                     live.expires_min = Some(*at);
                     live.expires_max = live.label.cut(Some(whole_second(*at)));
                     live.quantum_ms = live.quantum_ms.max(*quantum_ms);
-                    live.unsettled = lsn == Lsn::NONE;
                     live.lsns.1 = if lsn == Lsn::NONE { live.lsns.1 } else { lsn };
                 }
             }
