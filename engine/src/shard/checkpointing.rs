@@ -27,6 +27,8 @@ pub(super) enum Step {
     Pages,
     Sync,
     Publish(Box<Superblock>),
+    /// Not a checkpoint: how far the log is durable.
+    Mark(Box<Superblock>),
 }
 
 /// Where the walk over the index is.
@@ -65,6 +67,7 @@ enum Phase {
 }
 
 /// The checkpoint job.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the job")]
 #[derive(Default)]
 pub(super) struct Job {
     taking: Option<Box<Taking>>,
@@ -75,6 +78,8 @@ pub(super) struct Job {
     /// Log that recovery had to replay, until the first checkpoint.
     replayed_bytes: u64,
     wanted: bool,
+    /// A superblock that is no checkpoint's is on its way.
+    marking: bool,
     retry_at: UnixMillis,
     /// Sizes of the files.
     pub(super) file_bytes: [u64; FILES as usize],
@@ -127,7 +132,7 @@ impl Shard {
 
     /// Starts or continues a checkpoint.
     pub(super) fn checkpoint(&mut self) {
-        if self.poisoned {
+        if self.poisoned || self.checkpointing.marking {
             return;
         }
         if self.checkpointing.taking.is_some() {
@@ -312,7 +317,26 @@ impl Shard {
         }
     }
 
+    /// When the log is quiet and its last batch confirmed, has the superblock say how far it is durable:
+    /// one damaged page may take that batch and the one behind it, which must not look like the end.
+    pub(super) fn mark_durable(&mut self) {
+        let durable = self.log.durable_lsn();
+        let confirmed = self.confirmed.0 == durable && durable == self.log.appended_lsn();
+        let job = &mut self.checkpointing;
+        let busy = job.marking || job.taking.is_some() || self.now < job.retry_at;
+        if !confirmed || busy || self.root.durable_lsn >= durable || self.closing || self.poisoned {
+            return;
+        }
+        job.marking = true;
+        let root = self.next_root();
+        self.write_root(root, Step::Mark(Box::new(root)));
+    }
+
     fn publish(&mut self, root: Superblock) {
+        self.write_root(root, Step::Publish(Box::new(root)));
+    }
+
+    fn write_root(&mut self, root: Superblock, step: Step) {
         let mut buffer = self.pool.take(SLOT_BYTES);
         let fields = root.encode();
         buffer[..fields.len()].copy_from_slice(&fields);
@@ -324,10 +348,11 @@ impl Shard {
             bytes: SLOT_BYTES,
             durable: true,
         };
-        self.start(Pending::Checkpoint(Step::Publish(Box::new(root))), request);
+        self.start(Pending::Checkpoint(step), request);
     }
 
     pub(super) fn on_checkpoint_step(&mut self, step: Step, result: IoResult) {
+        self.checkpointing.marking = false;
         if let Err(error) = &result.outcome {
             sometimes!(CheckpointFailed);
             tracing::warn!(%error, "a checkpoint failed; recovery would start from the one before");
@@ -348,6 +373,7 @@ impl Shard {
                 self.checkpointing.closed = root.clean;
                 self.counters.checkpoints += 1;
             }
+            Step::Mark(root) => self.root = *root,
             Step::Allocate | Step::Pages => self.checkpoint_phase(Phase::Packing),
             Step::Sync => self.checkpoint_phase(Phase::Settling),
         }

@@ -58,6 +58,7 @@ impl Shard {
         self.refill();
         self.compact();
         self.checkpoint();
+        self.mark_durable();
         self.adopt_dictionary();
         self.balance();
     }
