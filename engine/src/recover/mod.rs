@@ -80,7 +80,8 @@ pub(crate) fn recover(
     let (start, spoiled) =
         root::load_checkpoint(&mut disk, &mut root, config, &mut replay, progress)?;
     let mut sources = segments::discover(&mut disk, &files, &root, progress)?;
-    let now = sources.iter().map(|source| source.wall_max).fold(now, UnixMillis::max);
+    let times = sources.iter().flat_map(|source| [Some(source.wall_max), source.created]);
+    let now = times.flatten().fold(now, UnixMillis::max);
     let seq_max = sources.iter().map(|source| source.seq_max).max().unwrap_or_default();
     let lsn_max = sources.iter().map(|source| source.lsn_max).max().unwrap_or_default();
     // By segment number, because every entry asks.

@@ -33,7 +33,7 @@ pub(super) struct Source {
     /// A footer must be written.
     unsealed: bool,
     /// When this use of the slot began, if its header can be read.
-    created: Option<UnixMillis>,
+    pub(super) created: Option<UnixMillis>,
 }
 
 impl Source {
