@@ -193,12 +193,19 @@ impl Writer {
     }
 
     /// Records that operation `issued` leaves `state` under key number `key`.
-    pub fn set(&mut self, key: usize, state: State) {
+    pub fn set(&mut self, key: usize, mut state: State) {
         self.recent.push_front((self.issued, key));
         self.recent.truncate(RECENT);
         let (issued, history) = (self.issued, &mut self.keys[key].history);
         match history.last_mut() {
-            Some((op, last)) if *op == issued => *last = state,
+            Some((op, last)) if *op == issued => {
+                // A script's changes of one key reach the log as one: what slid in between may
+                // have slid in the end.
+                if let (Some(old), Some(new)) = (last.expiry, &mut state.expiry) {
+                    new.grace = new.grace.max(old.grace);
+                }
+                *last = state;
+            }
             _ => history.push((issued, state)),
         }
     }
