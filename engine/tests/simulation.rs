@@ -28,7 +28,7 @@ fn carry_out(program: &Program) -> Outcome {
 }
 
 /// Seeds that found bugs, with the profile; what each found stands in `docs/RELIABILITY.md`.
-const CORPUS: [(u64, Profile); 17] = [
+const CORPUS: [(u64, Profile); 18] = [
     (1, Profile::Calm),
     (3, Profile::Calm),
     (10, Profile::Calm),
@@ -43,6 +43,7 @@ const CORPUS: [(u64, Profile); 17] = [
     (2277, Profile::Calm),
     (2402, Profile::Calm),
     (3037, Profile::Calm),
+    (8271, Profile::Calm),
     (3, Profile::InModel),
     (132, Profile::InModel),
     (196, Profile::InModel),

@@ -87,11 +87,12 @@ impl Shard {
         }
     }
 
-    /// When an entry is due to the millisecond, where RAM knows that.
+    /// When an entry is due to the millisecond, where RAM knows that. What was read ahead of a touched one
+    /// may be older than a touch within the same second.
     fn exact_due(&self, ns: Namespace, identity: Identity, entry: &Entry) -> Option<UnixMillis> {
         let hot = self.hot.peek_at(ns, identity, entry.location).and_then(HotEntry::expires_at);
         hot.or_else(|| match self.ahead.known(pack(ns, identity), entry)? {
-            Known { named: Some(named), .. } => Some(named.expires_at),
+            Known { named: Some(named), .. } if entry.touch == 0 => Some(named.expires_at),
             Known { .. } => None,
         })
     }
