@@ -312,6 +312,7 @@ pub(super) fn exact_expiry(
     match entry.expiry.due(now) {
         Due::At(seconds) if entry.touch > 0 => {
             let at = UnixMillis(seconds * 1000);
+            let limit = limit.filter(|_| !planted!(GraceBeyondLimit));
             Some(limit.map_or(at, |limit| at.min(limit)))
         }
         _ => recorded,
