@@ -21,6 +21,8 @@ pub struct Owned {
     pub limit: Option<UnixMillis>,
     /// When it expires: to the millisecond while its value is in RAM, else up to a second late.
     pub expires_at: Option<UnixMillis>,
+    /// It may have expired within this second: only its record, which is not in RAM, knows.
+    pub unsure: bool,
 }
 
 /// A label with its own owner.
@@ -78,7 +80,10 @@ impl Shard {
             let expires_at = self.expiry_of(namespace, &labelled, &entry);
             let live = entry.location != LOST && expires_at.is_none_or(|at| at > now);
             let limit = labelled.label.limit;
-            live.then(|| Owned { key: labelled.key.into(), limit, expires_at })
+            let unsure = entry.touch == 0
+                && entry.expiry.may_have_passed(now)
+                && self.hot.peek_at(namespace, labelled.identity, entry.location).is_none();
+            live.then(|| Owned { key: labelled.key.into(), limit, expires_at, unsure })
         });
         living.collect()
     }

@@ -7,7 +7,7 @@
 use super::parse::{error, is};
 use super::table::flag::{ADMIN, DANGEROUS, LOADING, NOSCRIPT, STALE};
 use super::{Command, Context, Group, Outcome, Stop};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PrefixStats};
 use crate::glob;
 use crate::resp::Args;
 use crate::serve::state::Changed;
@@ -32,6 +32,7 @@ static SUBCOMMANDS: &[Command] = &[
     sub("set", -4, "Changes settings.", set),
     sub("resetstat", 2, "Sets the counters of INFO to zero.", |cx, _| {
         cx.state.stats = Stats::default();
+        cx.state.prefixes.fill(PrefixStats::default());
         cx.reply.ok();
         Ok(())
     }),

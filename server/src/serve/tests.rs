@@ -17,6 +17,7 @@ mod scripts;
 mod sessions;
 mod sets;
 mod sorted_sets;
+mod user_sessions;
 mod waiting;
 
 use emberlog_engine::driver::{self, DriverChoice, SystemDisk};

@@ -102,9 +102,7 @@ fn generate() -> Result<Vec<u8>, Stop> {
 /// The sessions that must go for one more to be within `most`, those idle the longest first.
 fn surplus(cx: &mut Context<'_>, user: &[u8], most: (usize, bool)) -> Result<Vec<Owned>, Stop> {
     let (most, evict) = most;
-    cx.without_script()?;
-    let (db, now) = (emberlog_engine::Namespace(cx.session.db), cx.now);
-    let mut owned = cx.shard()?.owned(db, user, now);
+    let mut owned = super::users::living(cx, user)?;
     if owned.len() < most {
         return Ok(Vec::new());
     }

@@ -52,8 +52,14 @@ pub(super) static COMMANDS: &[Command] = &[
     entry("session.destroy", -2, WRITE, "Ends a session for good.", end::destroy),
     entry("session.list", -2, READONLY | GATHERS | TIMED, "Lists a user's sessions.", users::list)
         .keys(Keys::None),
-    entry("session.count", 2, READONLY | TIMED, "Counts a user's sessions.", users::count)
-        .keys(Keys::None),
+    entry(
+        "session.count",
+        2,
+        READONLY | GATHERS | TIMED,
+        "Counts a user's sessions.",
+        users::count,
+    )
+    .keys(Keys::None),
     entry("session.revoke", -2, WRITE | TIMED, "Ends a user's sessions for good.", users::revoke)
         .keys(Keys::None),
     entry("session.lock", -3, NOSCRIPT | READONLY | BLOCKING, "Locks a session.", lock::lock),

@@ -4,6 +4,8 @@
 //! Never knows: how the store keeps its user index.
 //! Invariant: a user's sessions are revoked in one step, whether their values are in RAM or not.
 
+use std::collections::HashSet;
+
 use emberlog_engine::{Namespace, Owned};
 
 use super::{Looked, end, look, read, view};
@@ -12,16 +14,45 @@ use crate::command::{Context, Outcome, RECORD_OVERHEAD, Stop, text};
 use crate::resp::Args;
 use crate::value::session::Ended;
 
+/// Sessions in their last second that one command asks the disk about; of more it tells what RAM knows.
+const ASKED_MAX: usize = 1024;
+
 /// Bytes that the tombstones of these sessions take.
 pub(super) fn room(owned: &[Owned]) -> usize {
     owned.iter().map(|owned| owned.key.len() + RECORD_OVERHEAD).sum()
 }
 
+/// The user's sessions as RAM knows them: one whose value is on disk only may have been idle for too
+/// long since up to a second.
 fn owned(cx: &mut Context<'_>, user: &[u8]) -> Result<Vec<Owned>, Stop> {
     cx.without_script()?;
     let (db, now) = (Namespace(cx.session.db), cx.now);
     cx.observe_all()?;
     Ok(cx.shard()?.owned(db, user, now))
+}
+
+/// The user's sessions at this very millisecond: asks the disk about those in their last second. Within a
+/// transaction nothing can be asked any more; there [`super::super::transaction`] has called this before.
+pub(super) fn living(cx: &mut Context<'_>, user: &[u8]) -> Result<Vec<Owned>, Stop> {
+    let mut owned = owned(cx, user)?;
+    if cx.atomic || !owned.iter().any(|owned| owned.unsure) {
+        return Ok(owned);
+    }
+    let (mut cold, mut ended) = (Vec::new(), HashSet::new());
+    for unsure in owned.iter().filter(|owned| owned.unsure).take(ASKED_MAX) {
+        match look(cx, &unsure.key) {
+            // One that cannot be read has not been seen to end.
+            Ok(Looked::Live(..)) | Err(Stop::Error(_)) => {}
+            Ok(_) => drop(ended.insert(unsure.key.clone())),
+            Err(Stop::Cold) => cold.push((cx.session.db, unsure.key.clone())),
+            Err(stop) => return Err(stop),
+        }
+    }
+    if !cold.is_empty() {
+        return Err(Stop::Load(cold));
+    }
+    owned.retain(|owned| !ended.contains(&owned.key));
+    Ok(owned)
 }
 
 pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -30,7 +61,7 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Some(word) if args.len() == 3 && is(word, "meta") => true,
         Some(_) => return Err(text::SYNTAX),
     };
-    let owned = owned(cx, &args[1])?;
+    let owned = living(cx, &args[1])?;
     if !with_meta {
         cx.reply.array(owned.len());
         for owned in &owned {
@@ -62,7 +93,7 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn count(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let count = owned(cx, &args[1])?.len();
+    let count = living(cx, &args[1])?.len();
     cx.reply.size(count);
     Ok(())
 }

@@ -34,6 +34,12 @@ fn a_plain_session_that_was_deleted_is_not_written_again() {
         info.contains("prefix_sess::writes=2,identical_sets=1,logouts=1,revoked_writes=2,"),
         "{info}"
     );
+    assert_eq!(h.ask(c, "CONFIG RESETSTAT"), "+OK");
+    let info = h.ask(c, "INFO prefixes");
+    assert!(
+        info.contains("prefix_sess::writes=0,identical_sets=0,logouts=0,revoked_writes=0,"),
+        "{info}"
+    );
     h.advance(100_000);
     assert_eq!(h.ask(c, "SETEX sess:1 50 data"), "+OK");
 }
