@@ -180,6 +180,25 @@ impl Client {
         self.call(&args)
     }
 
+    /// Sends commands, as [`Client::words`] reads them, 200 at a time; returns their replies.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn lines(&mut self, lines: &[String]) -> io::Result<Vec<Reply>> {
+        let mut replies = Vec::with_capacity(lines.len());
+        for window in lines.chunks(200) {
+            for line in window {
+                let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+                self.queue(&args);
+            }
+            self.flush()?;
+            for _ in window {
+                replies.push(self.reply()?);
+            }
+        }
+        Ok(replies)
+    }
+
     /// The socket, for tests that send what no client would.
     pub fn stream(&mut self) -> &mut TcpStream {
         self.input.get_mut()

@@ -11,28 +11,9 @@ use anyhow::{Context, Result, ensure};
 use emberlog_tests::resp::{Client, Reply};
 use emberlog_tests::server::{Server, ServerCommand};
 
-/// Commands in flight on one connection.
-const WINDOW: usize = 200;
-
 fn command(file: Option<&str>) -> Result<ServerCommand> {
     let flags = ["--ack", "durable", "--maxmemory", "64mb", "--disk-limit", "512mb"];
     Ok(ServerCommand::under_test()?.with(file.as_slice()).with(&flags))
-}
-
-/// Sends commands, some at a time; returns their replies.
-fn pipeline(client: &mut Client, lines: &[String]) -> Result<Vec<Reply>> {
-    let mut replies = Vec::with_capacity(lines.len());
-    for window in lines.chunks(WINDOW) {
-        for line in window {
-            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            client.queue(&args);
-        }
-        client.flush()?;
-        for _ in window {
-            replies.push(client.reply()?);
-        }
-    }
-    Ok(replies)
 }
 
 fn lines(count: usize, line: impl Fn(usize) -> String) -> Vec<String> {
@@ -97,13 +78,13 @@ fn races(folder: &Path, create: &str, write: &str, end: &str, config: &str) -> R
         move |n: usize| text.replace('#', &n.to_string())
     };
     let mut client = server.client()?;
-    let created = pipeline(&mut client, &lines(RACES, line(create)))?;
+    let created = client.lines(&lines(RACES, line(create)))?;
     ensure!(created.iter().all(|reply| reply.error().is_none()), "{:?}", created.last());
     let (mut late, mut logout) = (server.client()?, server.client()?);
     let (writes, ends) = (lines(RACES, line(write)), lines(RACES, line(end)));
     let (written, ended) = thread::scope(|scope| {
-        let writer = scope.spawn(|| pipeline(&mut late, &writes));
-        let ended = pipeline(&mut logout, &ends);
+        let writer = scope.spawn(|| late.lines(&writes));
+        let ended = logout.lines(&ends);
         (writer.join().expect("no panic"), ended)
     });
     let (written, ended) = (written?, ended?);
@@ -112,10 +93,10 @@ fn races(folder: &Path, create: &str, write: &str, end: &str, config: &str) -> R
     println!("{end}: {refused} of {RACES} late writes came after their logout");
     let check = |server: &Server| -> Result<()> {
         let mut client = server.client()?;
-        let there = pipeline(&mut client, &lines(RACES, line("EXISTS s:#")))?;
+        let there = client.lines(&lines(RACES, line("EXISTS s:#")))?;
         let back = there.iter().filter(|reply| **reply != Reply::Int(0)).count();
         ensure!(back == 0, "{back} sessions came back");
-        let again = pipeline(&mut client, &lines(RACES, line(write)))?;
+        let again = client.lines(&lines(RACES, line(write)))?;
         let open = again.iter().filter(|reply| !is_revoked(reply)).count();
         ensure!(open == 0, "{open} sessions could be written after their logout");
         Ok(())
@@ -161,7 +142,7 @@ fn logging_ten_thousand_sessions_out_is_one_step_and_fast() -> Result<()> {
     let users = 3;
     for user in 0..users {
         let create = |n| format!("SESSION.CREATE id-{user}-{n:026} USER user-{user} IDLE 3000");
-        pipeline(&mut server.client()?, &lines(SESSIONS, create))?;
+        server.client()?.lines(&lines(SESSIONS, create))?;
     }
     // Cold: what is revoked is on the disk only.
     server.terminate()?;
@@ -199,19 +180,26 @@ struct Known {
     open: BTreeSet<String>,
 }
 
+impl Known {
+    fn knows(&self, sid: &String) -> bool {
+        self.live.contains(sid) || self.open.contains(sid)
+    }
+}
+
 /// Creates and ends sessions of one user until the server is gone.
 fn churn(mut client: Client, user: usize, round: usize, seed: u64) -> Known {
     let mut known = Known::default();
     let mut random = fastrand::Rng::with_seed(seed);
     for n in 0.. {
         let sid = format!("{user}-{round}-{n}");
-        let end = random.u8(..3) == 0 && !known.live.is_empty();
-        let (sid, line) = if end {
-            let sid = known.live.iter().nth(random.usize(..known.live.len())).cloned();
-            let sid = sid.unwrap_or(sid_of(user, round));
-            (sid.clone(), format!("SESSION.DESTROY {sid}"))
-        } else {
-            (sid.clone(), format!("SESSION.CREATE {sid} USER u{user} IDLE 9000 FIELDS 1 f {n}"))
+        let one = random.usize(..known.live.len().max(1));
+        let ends = known.live.iter().nth(one).filter(|_| random.u8(..3) == 0).cloned();
+        let end = ends.is_some();
+        let (sid, line) = match ends {
+            Some(sid) => (sid.clone(), format!("SESSION.DESTROY {sid}")),
+            None => {
+                (sid.clone(), format!("SESSION.CREATE {sid} USER u{user} IDLE 9000 FIELDS 1 f {n}"))
+            }
         };
         let Ok(reply) = client.words(&line) else {
             known.live.remove(&sid);
@@ -231,72 +219,103 @@ fn churn(mut client: Client, user: usize, round: usize, seed: u64) -> Known {
     known
 }
 
-fn sid_of(user: usize, round: usize) -> String {
-    format!("{user}-{round}-0")
-}
-
-/// Compares what the server lists with what it shows and with what it has acknowledged.
-fn judge(client: &mut Client, user: usize, known: &mut Known) -> Result<()> {
+/// Compares what the server lists with what it shows and with what it has acknowledged. Of the sessions
+/// that have ended, asks about `ended`.
+fn judge(client: &mut Client, user: usize, known: &mut Known, ended: &[String]) -> Result<usize> {
     let listed = texts(client.words(&format!("SESSION.LIST u{user}"))?)?;
     let missing: Vec<_> = known.live.difference(&listed).collect();
     ensure!(missing.is_empty(), "user {user} has lost {missing:?}");
     let back: Vec<_> = known.ended.intersection(&listed).collect();
     ensure!(back.is_empty(), "logged out and listed: {back:?}");
+    let strange: Vec<_> = listed.iter().filter(|sid| !known.knows(sid)).collect();
+    ensure!(strange.is_empty(), "listed and never made: {strange:?}");
     let count = client.words(&format!("SESSION.COUNT u{user}"))?;
     ensure!(count == Reply::Int(i64::try_from(listed.len())?), "COUNT {count:?}");
-    for sid in &listed {
-        let shown = client.words(&format!("SESSION.GET {sid} NOTOUCH"))?;
-        ensure!(matches!(shown, Reply::Array(_)), "{sid} is an orphan: {shown:?}");
+    let sids: Vec<&String> = listed.iter().collect();
+    let shown = client.lines(&lines(sids.len(), |n| format!("SESSION.GET {} NOTOUCH", sids[n])))?;
+    for (sid, reply) in sids.iter().zip(shown) {
+        ensure!(matches!(reply, Reply::Array(_)), "{sid} is an orphan: {reply:?}");
     }
-    for sid in &known.ended {
-        let reply = client.words(&format!("SESSION.SET {sid} FIELDS 1 f 1"))?;
+    let writes = lines(ended.len(), |n| format!("SESSION.SET {} FIELDS 1 f 1", ended[n]));
+    for (sid, reply) in ended.iter().zip(client.lines(&writes)?) {
         ensure!(is_revoked(&reply), "{sid} was ended: {reply:?}");
     }
     for sid in std::mem::take(&mut known.open) {
         if listed.contains(&sid) {
-            known.live.insert(sid)
-        } else {
-            known.ended.remove(&sid)
-        };
+            known.live.insert(sid);
+        }
     }
+    Ok(listed.len())
+}
+
+/// Every session that is there belongs to a user who lists it: the database counts as many as are listed.
+fn nothing_unlisted(client: &mut Client, listed: usize) -> Result<()> {
+    let keys = client.words("DBSIZE")?;
+    ensure!(keys == Reply::Int(i64::try_from(listed)?), "{listed} sessions are listed of {keys:?}");
     Ok(())
 }
 
-#[test]
-fn the_user_index_has_no_orphans_after_kills() -> Result<()> {
-    const USERS: usize = 4;
-    let kills = std::env::var("EMBERLOG_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);
-    let seed = fastrand::u64(..);
-    println!("seed {seed}, {kills} kills (EMBERLOG_KILLS)");
-    let folder = tempfile::tempdir()?;
-    let (command, data) = (command(None)?, folder.path().join("data"));
+/// One life of the server, killed under load: what its clients know of it.
+fn life(server: Server, round: usize, seed: u64) -> Result<Vec<Known>> {
+    let clients: Vec<Client> = (0..USERS).map(|_| server.client()).collect::<Result<_>>()?;
+    thread::scope(|scope| {
+        let workers: Vec<_> = clients
+            .into_iter()
+            .enumerate()
+            .map(|(user, client)| {
+                let seed = seed ^ (round * USERS + user) as u64;
+                scope.spawn(move || churn(client, user, round, seed))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(150));
+        server.kill()?;
+        Ok(workers.into_iter().map(|worker| worker.join().expect("no panic")).collect())
+    })
+}
+
+const USERS: usize = 4;
+/// Ended sessions per user that are tried again after each kill, beside those of the last life.
+const TRIED: usize = 100;
+/// Kills of one store; the next one begins empty, so that tombstones do not fill the disk.
+const KILLS_PER_STORE: usize = 100;
+
+/// What was compared.
+#[derive(Default)]
+struct Compared {
+    lists: usize,
+    entries: usize,
+    ended: usize,
+}
+
+/// Kills the server on one folder in each of `rounds`, and looks for orphans after each.
+fn kill_again_and_again(
+    data: &Path,
+    rounds: std::ops::Range<usize>,
+    seed: u64,
+    compared: &mut Compared,
+) -> Result<()> {
+    let command = command(None)?;
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut all: Vec<Known> = (0..USERS).map(|_| Known::default()).collect();
-    for round in 0..kills {
-        let server = Server::start(&command, &data)?;
-        let clients: Vec<Client> = (0..USERS).map(|_| server.client()).collect::<Result<_>>()?;
-        let fresh: Vec<Known> = thread::scope(|scope| -> Result<Vec<Known>> {
-            let workers: Vec<_> = clients
-                .into_iter()
-                .enumerate()
-                .map(|(user, client)| {
-                    let seed = seed ^ (round * USERS + user) as u64;
-                    scope.spawn(move || churn(client, user, round, seed))
-                })
-                .collect();
-            thread::sleep(Duration::from_millis(150));
-            server.kill()?;
-            Ok(workers.into_iter().map(|worker| worker.join().expect("no panic")).collect())
-        })?;
-        let server = Server::start(&command, &data)?;
+    for round in rounds {
+        let fresh = life(Server::start(&command, data)?, round, seed)?;
+        let server = Server::start(&command, data)?;
         let mut client = server.client()?;
+        let mut listed = 0;
         for (user, (known, fresh)) in all.iter_mut().zip(fresh).enumerate() {
+            let mut ended: Vec<String> = fresh.ended.iter().cloned().collect();
+            let old = random.choose_multiple(known.ended.iter(), TRIED);
+            ended.extend(old.into_iter().cloned());
             known.live.extend(fresh.live);
             known.ended.extend(fresh.ended);
             known.open.extend(fresh.open);
             known.live = known.live.difference(&known.open).cloned().collect();
-            judge(&mut client, user, known)
-                .with_context(|| format!("kill {round}, seed {seed}"))?;
+            let context = || format!("after kill {}", round + 1);
+            listed += judge(&mut client, user, known, &ended).with_context(context)?;
         }
+        nothing_unlisted(&mut client, listed)?;
+        compared.entries += listed;
+        compared.lists += USERS;
         // Some start from nothing again, in one step.
         let user = round % USERS;
         let gone = client.words(&format!("SESSION.REVOKE u{user}"))?;
@@ -305,9 +324,42 @@ fn the_user_index_has_no_orphans_after_kills() -> Result<()> {
         known.ended.append(&mut known.live);
         server.kill()?;
     }
-    let ended: usize = all.iter().map(|known| known.ended.len()).sum();
-    println!("{ended} sessions ended, none came back");
-    ensure!(ended > 100, "hardly any load");
+    let server = Server::start(&command, data)?;
+    for (user, known) in all.iter_mut().enumerate() {
+        let ended: Vec<String> = known.ended.iter().cloned().collect();
+        judge(&mut server.client()?, user, known, &ended)?;
+        compared.ended += ended.len();
+    }
+    Ok(())
+}
+
+#[test]
+fn the_user_index_has_no_orphans_after_kills() -> Result<()> {
+    let number =
+        |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let kills = usize::try_from(number("EMBERLOG_KILLS").unwrap_or(15))?;
+    let seed = number("EMBERLOG_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let replay = format!(
+        "EMBERLOG_SEED={seed} EMBERLOG_KILLS={kills} cargo test --release -p emberlog-tests --test sessions \
+         the_user_index_has_no_orphans_after_kills -- --nocapture"
+    );
+    println!("seed {seed}, {kills} kills; replay: {replay}");
+    let mut compared = Compared::default();
+    for first in (0..kills).step_by(KILLS_PER_STORE) {
+        let (folder, end) = (tempfile::tempdir()?, kills.min(first + KILLS_PER_STORE));
+        let killed =
+            kill_again_and_again(&folder.path().join("data"), first..end, seed, &mut compared);
+        if killed.is_err() {
+            println!("the data is kept in {}", folder.keep().display());
+        }
+        killed.with_context(|| format!("replay: {replay}"))?;
+        let Compared { lists, entries, ended } = compared;
+        println!(
+            "{end} kills under load and as many right after: {entries} entries of {lists} lists compared, 0 \
+             orphans; {ended} sessions ended, 0 came back"
+        );
+    }
+    ensure!(compared.ended > 100, "hardly any load");
     Ok(())
 }
 
