@@ -25,6 +25,7 @@ mod scan;
 mod server;
 mod sessions;
 mod touch;
+mod views;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,35 +1,23 @@
-//! Sessions as objects, beside what plugins make of them on the peer: RAM of an idle session, and the
-//! bytes that reach the disk for a page view that changes nothing.
-
-use std::io::Write;
+//! Sessions as objects, beside what plugins make of them on the peer: RAM of an idle session, and (in
+//! `views`) the bytes that reach the disk for a page view that changes nothing.
 
 use anyhow::{Result, ensure};
 
-use super::server::{Client, Reply, Server, push};
-use super::{Bar, Section, Settings, Table};
+use super::server::{Reply, Server, push};
+use super::{Bar, Section, Settings, Table, views};
 
 /// Bytes of the serialised security context: what an application keeps in a session.
-const CONTEXT_BYTES: usize = 600;
+pub(super) const CONTEXT_BYTES: usize = 600;
 /// What Java makes of a number, in bytes.
 const JAVA_LONG_BYTES: usize = 82;
 /// Commands in flight.
-const DEPTH: u64 = 64;
+pub(super) const DEPTH: u64 = 64;
 const INDEX: &str =
     "org.springframework.session.FindByIndexNameSessionRepository.PRINCIPAL_NAME_INDEX_NAME";
-const OURS: [&str; 4] = ["--maxmemory", "256mb", "--disk-limit", "4gb"];
-const THEIRS: [&str; 8] = [
-    "--appendonly",
-    "yes",
-    "--appendfsync",
-    "everysec",
-    "--save",
-    "",
-    "--auto-aof-rewrite-percentage",
-    "0",
-];
+pub(super) const OURS: [&str; 4] = ["--maxmemory", "256mb", "--disk-limit", "4gb"];
 
 /// A session id as Java makes them: 36 characters.
-fn id(number: u64) -> String {
+pub(super) fn id(number: u64) -> String {
     let mut random = fastrand::Rng::with_seed(number);
     let (a, b, c) = (random.u32(..), random.u64(..), random.u16(..));
     format!(
@@ -40,7 +28,7 @@ fn id(number: u64) -> String {
     )
 }
 
-fn bytes(number: u64, count: usize) -> Vec<u8> {
+pub(super) fn bytes(number: u64, count: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(number ^ 0x5e55);
     let mut bytes = vec![0; count];
     random.fill(&mut bytes);
@@ -170,79 +158,6 @@ fn their_ram(settings: &Settings, count: u64) -> Result<Ram> {
     Ok(Ram { resident: per_session(server.resident_bytes(), empty, count), counted })
 }
 
-/// What a page view sends, per plugin.
-#[derive(Clone, Copy)]
-enum View {
-    /// express-session: GET, EXPIRE.
-    Express,
-    /// Flask-Session: GET, SET of the same bytes.
-    Flask,
-    /// SESSION.GET.
-    Object,
-}
-
-impl View {
-    fn commands(self) -> u64 {
-        if matches!(self, View::Object) { 1 } else { 2 }
-    }
-
-    fn fill(self, out: &mut Vec<u8>, number: u64) {
-        let (id, value) = (id(number), bytes(number, CONTEXT_BYTES));
-        if matches!(self, View::Object) {
-            let fixed: [&[u8]; 6] = [b"IDLE", b"86400", b"FIELDS", b"1", b"context", &value];
-            let name: [&[u8]; 2] = [b"SESSION.CREATE", id.as_bytes()];
-            push(out, &[&name[..], &fixed].concat());
-        } else {
-            push(out, &[b"SET", format!("sess:{id}").as_bytes(), &value, b"EX", b"86400"]);
-        }
-    }
-
-    fn view(self, out: &mut Vec<u8>, number: u64, step: u64) {
-        let id = id(number);
-        let key = format!("sess:{id}");
-        match (self, step) {
-            (View::Object, _) => push(out, &[b"SESSION.GET", id.as_bytes()]),
-            (_, 0) => push(out, &[b"GET", key.as_bytes()]),
-            (View::Express, _) => push(out, &[b"EXPIRE", key.as_bytes(), b"86400"]),
-            (View::Flask, _) => {
-                let value = bytes(number, CONTEXT_BYTES);
-                push(out, &[b"SET", key.as_bytes(), &value, b"EX", b"86400"]);
-            }
-        }
-    }
-}
-
-/// Bytes per page view, by a counter of the server.
-fn bytes_per_view(
-    client: &mut Client,
-    view: View,
-    (sessions, views): (u64, u64),
-    counter: &str,
-) -> Result<f64> {
-    client.pipeline(sessions, DEPTH, |out, n| view.fill(out, n), |_, _| Ok(()))?;
-    std::thread::sleep(std::time::Duration::from_millis(2_500));
-    let before = client.info(counter)?;
-    let steps = view.commands();
-    let one = |out: &mut Vec<u8>, n: u64| view.view(out, n / steps % sessions, n % steps);
-    client.pipeline(views * steps, DEPTH * steps, one, |_, _| Ok(()))?;
-    std::thread::sleep(std::time::Duration::from_millis(2_500));
-    Ok((client.info(counter)? - before) / views as f64)
-}
-
-fn our_views(settings: &Settings, view: View, load: (u64, u64)) -> Result<f64> {
-    let folder = settings.folder()?;
-    let dir = folder.path().join("data");
-    let server = Server::start(&settings.emberlog, settings.port, &dir, &OURS)?;
-    bytes_per_view(&mut server.client()?, view, load, "device_bytes_written")
-}
-
-fn their_views(settings: &Settings, view: View, load: (u64, u64)) -> Result<f64> {
-    let folder = settings.folder()?;
-    let port = settings.port + 1;
-    let server = Server::start(&settings.peer, port, folder.path(), &THEIRS)?;
-    bytes_per_view(&mut server.client()?, view, load, "aof_current_size")
-}
-
 fn ram(settings: &Settings, section: &mut Section) -> Result<()> {
     let count = settings.pick(100_000, 2_000);
     let (ours, theirs) = (our_ram(settings, count)?, their_ram(settings, count)?);
@@ -273,43 +188,6 @@ fn ram(settings: &Settings, section: &mut Section) -> Result<()> {
     Ok(())
 }
 
-fn views(settings: &Settings, section: &mut Section) -> Result<()> {
-    let load = settings.pick((1_000, 100_000), (50, 1_000));
-    let express = their_views(settings, View::Express, load)?;
-    let flask = their_views(settings, View::Flask, load)?;
-    let mut table = Table::new(
-        format!(
-            "Bytes to the disk per page view that changes nothing, {} views of {} sessions",
-            load.1, load.0
-        ),
-        &["", "bytes per view"],
-    );
-    let mut row = |name: &str, value: f64| table.row([name.to_owned(), format!("{value:.1}")]);
-    row("peer, express-session (GET, EXPIRE)", express);
-    row("peer, Flask-Session (GET, SET of the same bytes)", flask);
-    for (name, view, peer) in [
-        ("Emberlog, express-session (GET, EXPIRE)", View::Express, express),
-        ("Emberlog, Flask-Session (GET, SET of the same bytes)", View::Flask, flask),
-        ("Emberlog, SESSION.GET", View::Object, express),
-    ] {
-        let ours = our_views(settings, view, load)?;
-        row(name, ours);
-        let ratio = peer / ours.max(0.01);
-        section.bars.push(Bar::at_least(format!("peer over {name}"), ratio, 20.0, "x"));
-    }
-    section.tables.push(table);
-    let mut note = Vec::new();
-    write!(
-        note,
-        "Views follow one another as fast as they can, {DEPTH} at a time. The first touch of a session after a write is \
-         journaled, then one whenever its expiry leaves its cell: 896 s at 24 hours, 56 s at 30 minutes. So with a pause \
-         of 10 s between two views of a session, 1 of 90 views is journaled at 24 hours and 1 of 5.6 at 30 minutes, each \
-         14 bytes and its share of a batch. The peer's number is what its append-only file grows by, before any rewrite."
-    )?;
-    section.notes.push(String::from_utf8_lossy(&note).into_owned());
-    Ok(())
-}
-
 /// Runs the part.
 pub(super) fn run(settings: &Settings) -> Result<Section> {
     let mut section = Section::new(
@@ -318,12 +196,12 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
             "Each session holds {CONTEXT_BYTES} random bytes. RAM: idle 30 minutes, absolute 12 hours, its user's only \
              session; Emberlog (`{}`) is stopped and started again, so no value is in RAM; the peer (no persistence) \
              holds the keys of Spring Session indexed (hash, shadow key, expirations of a minute, index of the \
-             principal), without an absolute deadline. Page views: expiry 24 hours; Emberlog with `--ack durable`, the \
-             peer with `--appendonly yes --appendfsync everysec`",
+             principal), without an absolute deadline. Page views: Emberlog with `--ack durable`, the peer with \
+             `--appendonly yes --appendfsync everysec`, no rewrite",
             OURS.join(" ")
         ),
     );
     ram(settings, &mut section)?;
-    views(settings, &mut section)?;
+    views::run(settings, &mut section)?;
     Ok(section)
 }
