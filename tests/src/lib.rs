@@ -8,6 +8,8 @@ pub mod attack;
 pub mod capacity;
 pub mod differential;
 pub mod killloop;
+#[cfg(feature = "power-cut")]
+pub mod powercut;
 pub mod process;
 pub mod resp;
 pub mod server;

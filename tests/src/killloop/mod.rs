@@ -8,7 +8,7 @@ pub mod judge;
 pub mod model;
 pub mod plan;
 pub mod report;
-mod verify;
+pub mod verify;
 pub mod worker;
 
 use crate::resp::Client;
@@ -59,6 +59,21 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Fresh or settled books.
+    pub fn new(writers: Vec<Writer>, scripts: bool) -> Self {
+        Self {
+            writers: writers.into_iter().map(Mutex::new).collect(),
+            stop: AtomicBool::new(false),
+            scripts,
+            violations: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The broken promises filed so far.
+    pub fn take_violations(&self) -> Vec<Violation> {
+        std::mem::take(&mut lock(&self.violations))
+    }
+
     /// Files a broken promise.
     pub fn report(&self, violation: Violation) {
         lock(&self.violations).push(violation);
@@ -83,15 +98,8 @@ pub fn now_ms() -> Millis {
 /// they are in the report.
 pub fn run(options: &Options) -> Result<Report> {
     std::fs::create_dir_all(&options.folder)?;
-    let writers = (0..options.connections)
-        .map(|id| Mutex::new(Writer::new(plan::keys(id, options.scale))))
-        .collect();
-    let shared = Shared {
-        writers,
-        stop: AtomicBool::new(false),
-        scripts: options.scripts,
-        violations: Mutex::new(Vec::new()),
-    };
+    let writers = (0..options.connections).map(|id| Writer::new(plan::keys(id, options.scale)));
+    let shared = Shared::new(writers.collect(), options.scripts);
     let mut rng = Rng::with_seed(options.seed);
     let mut report = Report::default();
     let mut server = Server::start(&options.command, &options.folder)?;
@@ -101,7 +109,7 @@ pub fn run(options: &Options) -> Result<Report> {
         for writer in &shared.writers {
             lock(writer).crashed(now_ms());
         }
-        report.violations.append(&mut lock(&shared.violations));
+        report.violations.append(&mut shared.take_violations());
         if !report.violations.is_empty() {
             return Ok(report);
         }

@@ -114,6 +114,7 @@ pub enum Class {
 }
 
 /// One key and all its states since the last restart.
+#[derive(Clone)]
 pub struct Key {
     /// Name on the wire.
     pub name: Vec<u8>,
@@ -158,6 +159,7 @@ impl Key {
 }
 
 /// One connection's keys and how far its operations have come.
+#[derive(Clone)]
 pub struct Writer {
     /// All keys that this connection, and no other, writes.
     pub keys: Vec<Key>,

@@ -16,7 +16,7 @@ const ROUND_KEYS: usize = 32;
 ///
 /// # Errors
 /// When the connection breaks.
-pub(super) fn look_at_all(client: &mut Client, writer: &Writer) -> io::Result<Vec<Look>> {
+pub fn look_at_all(client: &mut Client, writer: &Writer) -> io::Result<Vec<Look>> {
     let mut looks = Vec::with_capacity(writer.keys.len());
     let mut rest = &writer.keys[..];
     while !rest.is_empty() {
@@ -46,7 +46,7 @@ pub(super) fn look_at_all(client: &mut Client, writer: &Writer) -> io::Result<Ve
 ///
 /// # Errors
 /// All violations, when no number explains what was seen.
-pub(super) fn settle(writer: &mut Writer, looks: &[Look]) -> Result<u64, Vec<Violation>> {
+pub fn settle(writer: &mut Writer, looks: &[Look]) -> Result<u64, Vec<Violation>> {
     let (floor, issued) = (writer.floor, writer.issued);
     let Some(cut) = (floor..=issued).find(|&cut| sins(writer, looks, cut).next().is_none()) else {
         return Err(convict(writer, looks));
@@ -102,7 +102,7 @@ fn convict(writer: &Writer, looks: &[Look]) -> Vec<Violation> {
 ///
 /// # Errors
 /// `Ok` with the violations; an error only when the connection breaks.
-pub(super) fn scan_agrees(
+pub fn scan_agrees(
     client: &mut Client,
     writers: &[(&Writer, &[Look])],
 ) -> io::Result<Vec<Violation>> {

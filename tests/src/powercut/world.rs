@@ -1,0 +1,203 @@
+//! One world: a server on the mount, from its first recovery to its end, and the moments at which it is copied.
+//!
+//! Owns: the choice of moments. Must never know: what an image may lack.
+
+use super::Options;
+use super::check::{Case, Place};
+use super::hub::{Hub, Moment};
+use super::image::{Draw, Tree};
+use super::report::Report;
+use super::volume::{Folder, Ino, Node, ROOT};
+use crate::killloop::model::Writer;
+use crate::killloop::{Shared, lock, now_ms, worker};
+use crate::resp::{Client, Reply};
+use crate::server::{REPLY_LIMIT, Server, ServerCommand, free_port};
+use anyhow::{Context, Result, bail};
+use fastrand::Rng;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Recoveries that are cut off one after the other.
+const DEPTH: u32 = 3;
+/// Moments under load per world.
+const MOMENTS: u32 = 6;
+/// How slow the disk of a world may be, in microseconds: from one that answers at once to one whose writes pile up.
+const PACES_US: [u64; 5] = [0, 100, 400, 2000, 10_000];
+/// The name of the world's folder in the mount.
+const WORLD: &str = "world";
+
+/// What a world begins with.
+pub(super) struct Begin {
+    /// The files; nothing for a new store.
+    pub(super) tree: Option<Tree>,
+    /// What must be in them.
+    pub(super) writers: Vec<Writer>,
+}
+
+/// Where worlds are played.
+pub(super) struct Stage {
+    hub: Arc<Hub>,
+    folder: PathBuf,
+    log: PathBuf,
+    /// Events of the last recovery that went through.
+    recovery_events: u64,
+}
+
+impl Stage {
+    /// In the mount at `point`.
+    pub(super) fn new(hub: Arc<Hub>, point: &Path, options: &Options) -> Self {
+        let folder = point.join(WORLD).join("data");
+        Self { hub, folder, log: options.folder.join("server.log"), recovery_events: 30 }
+    }
+
+    /// Plays one world and returns its moments.
+    pub(super) fn play(
+        &mut self,
+        command: &ServerCommand,
+        begin: Begin,
+        rng: &mut Rng,
+        report: &mut Report,
+    ) -> Result<Vec<Case>> {
+        let Begin { mut tree, writers } = begin;
+        let mut cases = Vec::new();
+        let mut root = self.set_up(tree.as_ref());
+        self.hub.set_pace(Duration::from_micros(PACES_US[rng.usize(..PACES_US.len())]));
+        for depth in 1..=DEPTH {
+            if rng.u32(..100) >= 60 {
+                break;
+            }
+            let place = if tree.is_none() { Place::Creation } else { Place::Recovery(depth) };
+            let case = self.cut_recovery(command, root, &writers, place, rng)?;
+            if place != Place::Creation {
+                let mut draw = Draw::new(&case.volume, root, rng);
+                tree = Some(draw.tree(root));
+            }
+            cases.push(case);
+            root = self.set_up(tree.as_ref());
+        }
+        let before = self.hub.events();
+        let mut server = self.spawn(command)?;
+        server.wait_ready()?;
+        self.recovery_events = (self.hub.events() - before).max(10);
+        note_driver(&server, report)?;
+        let shared = Shared::new(writers, true);
+        self.load(server, root, &shared, rng, report, &mut cases)?;
+        report.violations.append(&mut shared.take_violations());
+        Ok(cases)
+    }
+
+    /// Empties the volume, puts the beginning there, and returns the world's folder.
+    fn set_up(&self, tree: Option<&Tree>) -> Ino {
+        self.hub.with_volume(|volume| {
+            volume.clear();
+            let ino = match tree {
+                Some(tree) => tree.add_to(volume),
+                None => volume.add(Node::Folder(Folder::default())),
+            };
+            volume.place(ROOT, OsStr::new(WORLD), ino);
+            ino
+        })
+    }
+
+    fn spawn(&self, command: &ServerCommand) -> Result<Server> {
+        Server::spawn_logging(command, &self.folder, free_port()?, &self.log)
+    }
+
+    /// Starts a server, and copies the volume at some moment of its recovery.
+    fn cut_recovery(
+        &self,
+        command: &ServerCommand,
+        root: Ino,
+        writers: &[Writer],
+        place: Place,
+        rng: &mut Rng,
+    ) -> Result<Case> {
+        self.hub.arm(Moment::Event(rng.u64(1..=self.recovery_events)));
+        let mut server = self.spawn(command)?;
+        let begin = Instant::now();
+        while !self.hub.wait_frozen(Duration::from_millis(10)) {
+            // A recovery that was shorter than expected: then the moment is just after it.
+            if is_ready(&server) {
+                break;
+            }
+            if !server.is_running() || begin.elapsed() > REPLY_LIMIT {
+                self.hub.release();
+                bail!("no start on the mount\n{}", server.log_tail());
+            }
+        }
+        let volume = Arc::new(self.hub.copy());
+        self.hub.release();
+        server.kill()?;
+        Ok(Case { volume, root, writers: writers.to_vec(), place })
+    }
+
+    /// Load from all connections until the server is killed, and moments meanwhile.
+    fn load(
+        &self,
+        mut server: Server,
+        root: Ino,
+        shared: &Shared,
+        rng: &mut Rng,
+        report: &mut Report,
+        cases: &mut Vec<Case>,
+    ) -> Result<()> {
+        let mut clients = Vec::new();
+        for id in 0..shared.writers.len() {
+            clients.push((id, server.client()?, rng.fork()));
+        }
+        let pid = rustix::process::Pid::from_raw(i32::try_from(server.pid())?).context("pid 0")?;
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = clients
+                .into_iter()
+                .map(|(id, client, rng)| scope.spawn(move || worker::work(shared, id, client, rng)))
+                .collect();
+            for _ in 0..MOMENTS {
+                std::thread::sleep(Duration::from_millis(rng.u64(..150)));
+                let count = rng.u64(1..=200);
+                let rare = rng.u32(..3) == 0;
+                self.hub.arm(if rare { Moment::Rare(count % 8 + 1) } else { Moment::Event(count) });
+                self.hub.wait_frozen(Duration::from_millis(300));
+                cases.push(self.moment(root, shared, Place::Load));
+                self.hub.release();
+            }
+            shared.stop.store(true, Ordering::SeqCst);
+            let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            for worker in workers {
+                report.add_load(worker.join().unwrap_or_default());
+            }
+            killed
+        })?;
+        server.wait_end(Duration::from_secs(60))?;
+        cases.push(self.moment(root, shared, Place::End));
+        Ok(())
+    }
+
+    /// Copies the books, and the volume as it is while nobody can write into them.
+    fn moment(&self, root: Ino, shared: &Shared, place: Place) -> Case {
+        let guards: Vec<_> = shared.writers.iter().map(lock).collect();
+        let volume = Arc::new(self.hub.copy());
+        let mut writers: Vec<Writer> = guards.iter().map(|writer| (**writer).clone()).collect();
+        drop(guards);
+        for writer in &mut writers {
+            writer.crashed(now_ms());
+        }
+        Case { volume, root, writers, place }
+    }
+}
+
+fn is_ready(server: &Server) -> bool {
+    let limit = Duration::from_millis(100);
+    let asked = Client::connect(server.address(), limit).and_then(|mut it| it.words("PING"));
+    matches!(asked, Ok(Reply::Simple(_)))
+}
+
+fn note_driver(server: &Server, report: &mut Report) -> Result<()> {
+    let Reply::Bulk(text) = server.client()?.words("INFO server")? else { return Ok(()) };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let driver = text.lines().find_map(|line| line.strip_prefix("io_driver:"));
+    *report.drivers.entry(driver.unwrap_or("unknown").to_owned()).or_default() += 1;
+    Ok(())
+}
