@@ -4,7 +4,7 @@
 //! writing to it must not panic.
 
 use emberlog_engine::format::bytes::Seed;
-use emberlog_engine::format::{batch, checkpoint, record, segment, superblock};
+use emberlog_engine::format::{batch, checkpoint, record, segment, superblock, tails};
 use emberlog_engine::io::FileId;
 use emberlog_engine::units::{Incarnation, SegmentId};
 use emberlog_engine::{Namespace, Room, Shard};
@@ -71,7 +71,8 @@ fn batches(content: &[u8]) -> Vec<usize> {
 fn apply(file: FileId, content: &mut [u8], kind: u8, which: u8, at: u8, value: [u8; 4]) {
     let (which, at) = (usize::from(which), usize::from(at));
     let base = match (file, kind % 6) {
-        (FileId::Superblock, _) => which % 2 * superblock::SLOT_BYTES + at % 160,
+        (FileId::Superblock, 0..=2) => which % 2 * superblock::SLOT_BYTES + at % 160,
+        (FileId::Superblock, _) => which % 2 * superblock::SLOT_BYTES + tails::OFFSET + at,
         (FileId::Checkpoint(_), _) => {
             let pages = content.len() / checkpoint::PAGE_BYTES;
             which % pages.max(1) * checkpoint::PAGE_BYTES + at
@@ -105,7 +106,10 @@ fn seal(bytes: &mut [u8]) {
 }
 
 fn superblocks(content: &mut [u8]) {
-    content.chunks_mut(superblock::SLOT_BYTES).for_each(|slot| seal(&mut slot[..160]));
+    for slot in content.chunks_mut(superblock::SLOT_BYTES) {
+        seal(&mut slot[..160]);
+        seal(&mut slot[tails::OFFSET..tails::OFFSET + tails::BYTES]);
+    }
 }
 
 fn page(bytes: &mut [u8]) {

@@ -44,6 +44,9 @@ pub struct BatchHead {
     pub stream: u8,
     /// Checksum of the identity list.
     pub identities_crc: u32,
+    /// How far `seq` is above that of the batch before it in its stream, which was on stable storage
+    /// when this was written; 0 = not known. If that batch is unreadable, this gives its place.
+    pub step: u32,
 }
 
 impl BatchHead {
@@ -64,6 +67,8 @@ impl BatchHead {
             .u32(self.epoch)
             .u32(self.identities_crc)
             .u8(self.stream)
+            .put(&[0; 3])
+            .u32(self.step)
             .done();
         seal_crc(&mut bytes);
         bytes
@@ -92,7 +97,14 @@ impl BatchHead {
             epoch: fields.u32(64)?,
             identities_crc: fields.u32(68)?,
             stream: fields.u8(72)?,
+            step: fields.u32(76)?,
         })
+    }
+
+    /// Place of the batch before this one in its stream, if it is known.
+    pub fn follows(&self) -> Option<BatchSeq> {
+        let before = self.seq.0.checked_sub(u64::from(self.step))?;
+        (self.step > 0 && before > 0).then_some(BatchSeq(before))
     }
 
     /// Bytes of the whole batch before padding to the block.

@@ -15,6 +15,7 @@ pub mod label;
 pub mod record;
 pub mod segment;
 pub mod superblock;
+pub mod tails;
 pub mod touch;
 
 /// Version of the on-disk format that this build writes; it reads this and all earlier ones.

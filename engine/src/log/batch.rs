@@ -30,6 +30,8 @@ pub(crate) struct Batch {
     identities: Vec<u64>,
     pub(crate) rows: Vec<u8>,
     pub(crate) seq: Option<BatchSeq>,
+    /// The batch before it in its stream, known when it is handed to the disk.
+    pub(crate) follows: Option<BatchSeq>,
     /// First LSN in here (user stream), or the newest one given out at closing (survivors).
     pub(crate) first_lsn: Lsn,
     /// Largest LSN of a record in here.
@@ -76,6 +78,7 @@ impl Batch {
             identities: Vec::new(),
             rows,
             seq,
+            follows: None,
             first_lsn: Lsn::NONE,
             lsn_max: Lsn::NONE,
             opened,
@@ -105,6 +108,11 @@ impl Batch {
     /// Bytes on disk; known once closed.
     pub(crate) fn bytes(&self) -> usize {
         self.padded
+    }
+
+    /// Where it ends in its segment, without padding.
+    pub(crate) fn end(&self) -> u32 {
+        self.offset + (self.used + self.identities.len() * IDENTITY_BYTES) as u32
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -156,6 +164,8 @@ impl Batch {
 
     /// Completes the bytes for the disk: identities, padding, header.
     pub(crate) fn seal(&mut self, store_id: u64, durable_lsn: Lsn, epoch: u32) {
+        let seq = self.seq.expect("closed");
+        let step = self.follows.map_or(0, |before| u32::try_from(seq.0 - before.0).unwrap_or(0));
         let buffer = self.buffer.as_mut().expect("a closed batch owns its buffer");
         let mut at = self.used;
         for identity in &self.identities {
@@ -170,13 +180,14 @@ impl Batch {
             incarnation: self.incarnation,
             count: self.identities.len() as u32,
             bytes: (self.used - HEADER_BYTES) as u32,
-            seq: self.seq.expect("closed"),
+            seq,
             first_lsn: self.first_lsn,
             durable_lsn,
             wall: self.wall,
             epoch,
             stream: self.stream,
             identities_crc,
+            step,
         };
         buffer[..HEADER_BYTES].copy_from_slice(&head.encode());
     }

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::stream::Sealing;
 use crate::format::bytes::Seed;
 use crate::format::segment::HEADER_BYTES;
+use crate::format::tails::{TAILS_MAX, Tail};
 use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId};
 
 /// What a segment slot is used for.
@@ -57,6 +58,8 @@ pub(crate) struct Segment {
     pub(crate) dictionaries: u64,
     /// Its footer could not be read: left alone until the next start rebuilds it.
     pub(crate) damaged: bool,
+    /// Where the newest batch on stable storage ends, while batches are appended.
+    pub(crate) durable_end: u32,
     /// Bytes of footer rows per 1024 bytes of batches: what a live byte needs beside itself.
     pub(crate) row_share: u32,
 }
@@ -91,6 +94,7 @@ impl Segment {
         buried_lsn: Lsn::NONE,
         dictionaries: 0,
         damaged: false,
+        durable_end: 0,
         row_share: 0,
     };
 }
@@ -198,6 +202,21 @@ impl SegmentTable {
         self.limit.saturating_sub(used.iter().map(|state| self.count(*state)).sum())
     }
 
+    /// How far the segments without a footer are on stable storage: those that are appended to, then
+    /// those on their way to be sealed, as many as a superblock holds.
+    pub(crate) fn tails(&self) -> Vec<Tail> {
+        let in_state = |state| {
+            self.iter()
+                .filter(move |(_, segment)| segment.state == state && segment.durable_end > 0)
+        };
+        let both = in_state(SegmentState::Open).chain(in_state(SegmentState::Sealing));
+        let tail = |(segment, found): (SegmentId, &Segment)| {
+            let Segment { incarnation, seq_max, durable_end, .. } = *found;
+            Tail { segment, incarnation, end: durable_end, seq: seq_max }
+        };
+        both.map(tail).take(TAILS_MAX).collect()
+    }
+
     /// Files that exist or are being created.
     pub(crate) fn files(&self) -> usize {
         self.segments.len() - self.count(SegmentState::Missing)
@@ -248,6 +267,7 @@ impl SegmentTable {
             segment.seq_min = seq;
         }
         segment.seq_max = segment.seq_max.max(seq);
+        segment.durable_end = segment.durable_end.max(batch.end());
         segment.lsn_max = segment.lsn_max.max(batch.lsn_max);
         segment.killers += batch.killers;
         if batch.clears {

@@ -58,11 +58,14 @@ pub(crate) struct Stream {
     closed: VecDeque<Batch>,
     /// Sequence of the batch in flight.
     in_flight: Option<BatchSeq>,
+    /// Sequence of the batch that was last handed to the disk.
+    last: Option<BatchSeq>,
 }
 
 impl Stream {
     pub(crate) fn new(number: usize) -> Stream {
-        Stream { number, segment: None, open: None, closed: VecDeque::new(), in_flight: None }
+        let closed = VecDeque::new();
+        Stream { number, segment: None, open: None, closed, in_flight: None, last: None }
     }
 
     pub(crate) fn has_open_batch(&self) -> bool {
@@ -218,8 +221,9 @@ impl Stream {
         if self.in_flight.is_some() || self.reflects().is_some_and(|lsn| lsn > durable) {
             return None;
         }
-        let batch = self.closed.pop_front()?;
+        let mut batch = self.closed.pop_front()?;
         self.in_flight = batch.seq;
+        batch.follows = std::mem::replace(&mut self.last, batch.seq);
         Some(batch)
     }
 

@@ -172,32 +172,45 @@ impl<'a> Blocking<'a> {
         outcome.map(|_| ()).map_err(|e| failed("sync", file, e))
     }
 
+    /// Reads `bytes` bytes, block by block if need be; what cannot be read is zero. Also returns how
+    /// many blocks that are.
+    pub(super) fn read_what_reads(
+        &mut self,
+        file: FileId,
+        offset: u64,
+        bytes: usize,
+    ) -> (Vec<u8>, u32) {
+        match self.read(file, offset, bytes) {
+            Ok(read) => (read[..bytes].to_vec(), 0),
+            Err(error) => {
+                tracing::error!(?file, offset, %error, "cannot read; going on block by block");
+                let mut piece = vec![0; bytes];
+                let unreadable = self.read_blocks(file, offset, &mut piece);
+                (piece, unreadable)
+            }
+        }
+    }
+
     /// Reads a whole segment, in pieces, so that an unreadable sector costs one block only; what
     /// cannot be read is zero. Also returns how many blocks that are.
     pub(super) fn read_all(&mut self, file: FileId, bytes: u32) -> (Vec<u8>, u32) {
         const PIECE: usize = 1 << 20;
         let total = bytes as usize;
         let mut all = vec![0; total];
-        let (mut at, mut unreadable) = (0, 0);
-        while at < total {
-            let length = PIECE.min(total - at);
-            match self.read(file, at as u64, length) {
-                Ok(piece) => all[at..at + length].copy_from_slice(&piece[..length]),
-                Err(error) => {
-                    tracing::error!(?file, offset = at, %error, "cannot read; scanning on");
-                    unreadable += self.read_blocks(file, at, &mut all[at..at + length]);
-                }
-            }
-            at += length;
+        let mut unreadable = 0;
+        for (number, piece) in all.chunks_mut(PIECE).enumerate() {
+            let (read, missing) = self.read_what_reads(file, (number * PIECE) as u64, piece.len());
+            piece.copy_from_slice(&read);
+            unreadable += missing;
         }
         (all, unreadable)
     }
 
-    fn read_blocks(&mut self, file: FileId, offset: usize, piece: &mut [u8]) -> u32 {
+    fn read_blocks(&mut self, file: FileId, offset: u64, piece: &mut [u8]) -> u32 {
         let block_bytes = self.disk.block_bytes();
         let mut unreadable = 0;
         for (block, bytes) in piece.chunks_mut(block_bytes).enumerate() {
-            match self.read(file, (offset + block * block_bytes) as u64, bytes.len()) {
+            match self.read(file, offset + (block * block_bytes) as u64, bytes.len()) {
                 Ok(read) => bytes.copy_from_slice(&read[..bytes.len()]),
                 Err(_) => unreadable += 1,
             }

@@ -17,6 +17,7 @@ mod replay;
 mod root;
 mod rows;
 mod scan;
+mod seal;
 mod segments;
 
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ use crate::space::{LOST, Space};
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
 pub(crate) use rows::Rows;
-pub(crate) use scan::{Subject, scan};
+pub(crate) use scan::{Proved, Subject, scan};
 
 use disk::{Ahead, Blocking};
 use replay::Replay;
@@ -74,12 +75,12 @@ pub(crate) fn recover(
 ) -> Result<Recovered, OpenError> {
     let mut disk = Blocking::new(disk);
     let files = disk.list()?;
-    let mut root = root::load(&mut disk, &files, config, now)?;
+    let (mut root, tails) = root::load(&mut disk, &files, config, now)?;
     let now = now.max(root.newest.wall);
     let mut replay = Replay::new(root.hash_seed, root.segment_bytes, now);
     let (start, spoiled) =
-        root::load_checkpoint(&mut disk, &mut root, config, &mut replay, progress)?;
-    let mut sources = segments::discover(&mut disk, &files, &root, progress)?;
+        root::load_checkpoint(&mut disk, &files, &mut root, config, &mut replay, progress)?;
+    let mut sources = segments::discover(&mut disk, &files, &root, &tails, progress)?;
     let times = sources.iter().flat_map(|source| [Some(source.wall_max), source.created]);
     let now = times.flatten().fold(now, UnixMillis::max);
     let seq_max = sources.iter().map(|source| source.seq_max).max().unwrap_or_default();
@@ -106,7 +107,7 @@ pub(crate) fn recover(
     replay.settle(|id| has_data.get(id.0 as usize).copied().unwrap_or(false));
     replay.finish();
     let corrupt = replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
-    let segments = segments::table(&mut disk, &root, config, &sources, &replay.spaces)?;
+    let segments = seal::table(&mut disk, &root, config, &sources, &replay.spaces)?;
     let mut checkpoint_bytes = [0; 3];
     for (file, bytes) in files {
         if let crate::io::FileId::Checkpoint(slot @ 0..=2) = file {

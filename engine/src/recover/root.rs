@@ -14,31 +14,34 @@ use crate::error::OpenError;
 use crate::format::DecodeError;
 use crate::format::checkpoint::PAGE_BYTES;
 use crate::format::superblock::{CheckpointRef, FILE_BYTES, SLOT_BYTES, Superblock};
+use crate::format::tails::{self, Tail};
 use crate::index::{Due, Entry, Expiry};
 use crate::io::FileId;
 use crate::labels::Place;
 use crate::space::SideEntry;
 use crate::units::{BatchSeq, Lsn, Namespace, UnixMillis};
 
-/// Reads the superblock, or makes one for a new store.
+/// Reads the superblock, or makes one for a new store. Also returns what its slots say of segments
+/// without a footer.
 pub(super) fn load(
     disk: &mut Blocking<'_>,
     files: &[(FileId, u64)],
     config: &Config,
     now: UnixMillis,
-) -> Result<Superblock, OpenError> {
+) -> Result<(Superblock, Vec<Tail>), OpenError> {
     let segments = files.iter().filter(|(f, _)| matches!(f, FileId::Segment(_))).count();
     let exists = files.iter().any(|(file, bytes)| *file == FileId::Superblock && *bytes > 0);
     if !exists {
         if segments > 0 {
             return Err(OpenError::NoSuperblock { segments });
         }
-        return create(disk, config, now);
+        return create(disk, config, now).map(|root| (root, Vec::new()));
     }
     // What it names must not be taken back once anything has relied on it.
     disk.sync(FileId::Superblock)?;
     let mut best: Option<Superblock> = None;
     let mut zeros = true;
+    let mut slots = Vec::new();
     for slot in 0..2 {
         let offset = slot * SLOT_BYTES as u64;
         let read = disk.read(FileId::Superblock, offset, SLOT_BYTES);
@@ -63,11 +66,16 @@ pub(super) fn load(
             }
             _ => {}
         }
+        slots.push(bytes);
     }
     match best {
-        Some(root) => adapt(root, disk.block_bytes(), config),
+        Some(root) => {
+            let places = slots.iter().map(|slot| &slot[tails::OFFSET..SLOT_BYTES]);
+            let told = places.filter_map(|place| tails::decode(place, root.store_id).ok());
+            Ok((adapt(root, disk.block_bytes(), config)?, told.flatten().collect()))
+        }
         // A crash while the store was being created.
-        None if zeros && segments == 0 => create(disk, config, now),
+        None if zeros && segments == 0 => Ok((create(disk, config, now)?, Vec::new())),
         None => Err(OpenError::Superblock),
     }
 }
@@ -121,6 +129,7 @@ fn adapt(root: Superblock, block: u32, config: &Config) -> Result<Superblock, Op
 /// were found damaged.
 pub(super) fn load_checkpoint(
     disk: &mut Blocking<'_>,
+    files: &[(FileId, u64)],
     root: &mut Superblock,
     config: &Config,
     replay: &mut Replay,
@@ -131,7 +140,9 @@ pub(super) fn load_checkpoint(
         if reference.number == 0 {
             continue;
         }
-        match load_one(disk, &reference, replay, progress) {
+        let loaded = within_file(files, &reference)
+            .and_then(|()| load_one(disk, &reference, replay, progress));
+        match loaded {
             Ok(()) => {
                 root.newest = reference;
                 return Ok((reference.start_seq, spoiled));
@@ -152,9 +163,25 @@ pub(super) fn load_checkpoint(
     Ok((BatchSeq(0), spoiled))
 }
 
+/// Whether the file holds as many pages as the superblock says, so that a wrong number is not counted
+/// through page by page.
+fn within_file(files: &[(FileId, u64)], reference: &CheckpointRef) -> Result<(), OpenError> {
+    let file = checkpoint_file(reference);
+    let bytes = files.iter().find(|(name, _)| *name == file).map_or(0, |(_, bytes)| *bytes);
+    if reference.pages <= bytes / PAGE_BYTES as u64 {
+        return Ok(());
+    }
+    let offset = bytes / PAGE_BYTES as u64;
+    Err(OpenError::Corrupt { file, offset, cause: DecodeError::Field("checkpoint pages") })
+}
+
+fn checkpoint_file(reference: &CheckpointRef) -> FileId {
+    FileId::Checkpoint((reference.number % FILES) as u8)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "reads beyond the file fail, and a file has fewer than 2^32 pages"
+    reason = "the file has the pages, and a file has fewer than 2^32 of them"
 )]
 fn load_one(
     disk: &mut Blocking<'_>,
@@ -163,7 +190,7 @@ fn load_one(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), OpenError> {
     const PAGES_AT_ONCE: u64 = 4;
-    let file = FileId::Checkpoint((reference.number % FILES) as u8);
+    let file = checkpoint_file(reference);
     let now = replay.now();
     reserve(disk, reference, replay);
     let places = (0..reference.pages).step_by(PAGES_AT_ONCE as usize).map(|page| {
@@ -200,9 +227,8 @@ fn load_one(
 /// Gives the indexes the pages that the checkpoint's rows will need, by its pages' headers. They are
 /// only a hint: nothing is verified yet. Rows come in the index's own order, and without the room at
 /// once they would all crowd into its first pages.
-#[expect(clippy::cast_possible_truncation, reason = "checked by the caller")]
 fn reserve(disk: &mut Blocking<'_>, reference: &CheckpointRef, replay: &mut Replay) {
-    let file = FileId::Checkpoint((reference.number % FILES) as u8);
+    let file = checkpoint_file(reference);
     let mut rows = BTreeMap::<Namespace, u64>::new();
     let places = (0..reference.pages).map(|page| (page * PAGE_BYTES as u64, 4096));
     let read = disk.read_each(file, places, |_, bytes| {
@@ -215,7 +241,7 @@ fn reserve(disk: &mut Blocking<'_>, reference: &CheckpointRef, replay: &mut Repl
     });
     if read.is_ok() {
         for (namespace, count) in rows {
-            replay.space(namespace).index.reserve_empty(count as usize);
+            replay.space(namespace).index.reserve_empty(usize::try_from(count).unwrap_or(0));
         }
     }
 }

@@ -6,10 +6,13 @@
 //! | R2 | nothing valid from here to the end | end of log |
 //! | R3 | a damaged batch, and nothing later proves that it was durable | torn tail: stop |
 //! | R4 | a damaged batch, and something does | corruption: salvage, name the lost, go on |
-//! | R5 | a damaged batch in a sealed segment | as R4 |
+//! | R5 | a damaged batch before the place up to which all is known to have been durable | as R4 |
 //!
-//! A stream has one batch in flight, so any later valid batch of the same use of the segment proves
-//! that the one before it was durable; so does the superblock's durable LSN.
+//! A stream has one batch in flight, so any later valid batch of it proves that the one before was
+//! durable, in this segment or in the next; so do the superblock's durable LSN and what its slot says
+//! of the segment.
+
+use std::collections::HashSet;
 
 use crate::format::batch::{self, BatchHead, IDENTITY_BYTES};
 use crate::format::bytes::Seed;
@@ -26,10 +29,40 @@ pub(crate) struct Subject {
     pub(crate) store_id: u64,
     pub(crate) segment: SegmentId,
     pub(crate) incarnation: Incarnation,
-    /// The superblock's word on what was durable.
+    /// How far the user stream was durable, by the superblock or by what other segments hold.
     pub(crate) durable_lsn: Lsn,
-    /// The segment was sealed: everything up to here was durable.
-    pub(crate) sealed_end: Option<u32>,
+    /// How far the segment itself was.
+    pub(crate) proved: Option<Proved>,
+    /// The log goes on in another segment.
+    pub(crate) followed: Option<Followed>,
+}
+
+/// The batch that the first of its stream in another segment follows: it was durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Followed {
+    pub(crate) seq: BatchSeq,
+    /// In the user stream, the LSN that comes after its last.
+    pub(crate) next_lsn: Option<Lsn>,
+}
+
+/// How far a segment was durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proved {
+    /// Where the batches end that were.
+    pub(crate) end: u32,
+    /// The newest of them.
+    pub(crate) seq: BatchSeq,
+    /// Nothing was written behind them.
+    pub(crate) sealed: bool,
+}
+
+impl Subject {
+    /// Whether the batch at `at` was durable whatever it looks like now.
+    fn proves(&self, at: usize, head: &BatchHead) -> bool {
+        self.proved.is_some_and(|proved| at < proved.end as usize)
+            || head.stream == 0 && head.first_lsn <= self.durable_lsn
+            || self.followed.is_some_and(|followed| head.seq <= followed.seq)
+    }
 }
 
 /// What a scan found.
@@ -48,6 +81,10 @@ pub(crate) struct Scanned {
     pub(crate) damages: u32,
     /// It ends in a batch that was never acknowledged (R3).
     pub(crate) torn: bool,
+    /// The first valid batch.
+    pub(crate) first: Option<BatchHead>,
+    /// How far the user stream was durable, by these batches.
+    pub(crate) durable_lsn: Lsn,
     /// Packed identities of user records that could not be read, with the batch they were in; they
     /// are newer than what else the batch says of them.
     pub(crate) lost: Vec<(BatchSeq, u64)>,
@@ -61,33 +98,22 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
     let seed = Seed::new(subject.store_id, subject.segment, subject.incarnation);
     let mut found = Scanned { data_end: HEADER_BYTES, ..Scanned::default() };
     let mut at = HEADER_BYTES as usize;
-    let end = subject.sealed_end.map_or(bytes.len(), |end| (end as usize).min(bytes.len()));
+    let sealed = subject.proved.filter(|proved| proved.sealed);
+    let end = sealed.map_or(bytes.len(), |proved| (proved.end as usize).min(bytes.len()));
     while at + batch::HEADER_BYTES <= end {
-        let Some(head) = valid_head(bytes, at, subject, found.seq_max) else {
-            let Some((next, head)) = next_head(bytes, at, subject, found.seq_max) else {
-                // The padding of the last batch is zeros.
-                if subject.sealed_end.is_some() && bytes[at..end].iter().any(|byte| *byte != 0) {
-                    // R5: the last batch of a sealed segment.
-                    damaged(subject, at, "the last batch header is damaged", &mut found);
-                    let place = (at, found.seq_max.next(), found.wall_max);
-                    salvage(&bytes[..end], at + batch::HEADER_BYTES, seed, place, &mut found);
-                    found.data_end = end as u32;
-                }
-                break;
-            };
+        let Some((next, head)) = next_head(bytes, at, subject, found.seq_max) else {
+            salvage_tail(&bytes[..end], at, subject, &mut found);
+            break;
+        };
+        if !adjoins(at, next, &head, &found) {
             // R4: the header of a durable batch is damaged; its records may not be.
             damaged(subject, at, "a batch header is damaged", &mut found);
-            let seq = BatchSeq(head.seq.0 - 1);
-            salvage(
-                &bytes[..next],
-                at + batch::HEADER_BYTES,
-                seed,
-                (at, seq, head.wall),
-                &mut found,
-            );
-            at = next;
-            continue;
-        };
+            let seq = head.follows().unwrap_or(BatchSeq(head.seq.0 - 1)).max(found.seq_max);
+            let salvaged = salvage(&bytes[..next], at + batch::HEADER_BYTES, seed);
+            keep(&salvaged, (at, seq, head.wall), &mut found);
+        }
+        at = next;
+        note_head(&head, &mut found);
         let length = head.batch_bytes() as usize;
         let records_end = at + batch::HEADER_BYTES + head.bytes as usize;
         let mut rows = Vec::new();
@@ -95,9 +121,8 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
             accept(&head, &rows, &mut found);
         } else {
             let after = (at + length).next_multiple_of(BLOCK_MIN);
-            let proof = subject.sealed_end.is_some()
-                || head.stream == 0 && head.first_lsn <= subject.durable_lsn
-                || next_head(bytes, after, subject, head.seq).is_some();
+            let proof =
+                subject.proves(at, &head) || next_head(bytes, after, subject, head.seq).is_some();
             if !proof && !planted!(ReplayPastTear) {
                 tracing::info!(
                     segment = subject.segment.0,
@@ -108,35 +133,23 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
                 break;
             }
             damaged(subject, at, "a record is damaged", &mut found);
-            let place = (at, head.seq, head.wall);
-            let start = at + batch::HEADER_BYTES;
-            let kept = salvage(&bytes[..records_end], start, seed, place, &mut found);
-            name_lost(bytes, records_end, &head, &kept, &mut found);
+            let salvaged = salvage(&bytes[..records_end], at + batch::HEADER_BYTES, seed);
+            keep(&salvaged, (at, head.seq, head.wall), &mut found);
+            name_lost(bytes, records_end, &head, &salvaged, &mut found);
         }
-        at = next_batch(bytes, at + length, subject, found.seq_max);
+        at = (at + length).next_multiple_of(BLOCK_MIN);
         found.data_end = at as u32;
     }
     found
 }
 
-/// Where the batch after one that ends at `end` starts: padded to the store's block, which may have
-/// changed between two batches.
-fn next_batch(bytes: &[u8], end: usize, subject: &Subject, after: BatchSeq) -> usize {
-    let near = end.next_multiple_of(BLOCK_MIN);
-    let far = end.next_multiple_of(4096);
-    if near != far && valid_head(bytes, near, subject, after).is_none() {
-        let mut at = near;
-        while at < far {
-            if valid_head(bytes, at, subject, after).is_some() {
-                return at;
-            }
-            at += BLOCK_MIN;
-        }
-        if valid_head(bytes, far, subject, after).is_some() {
-            return far;
-        }
-    }
-    near
+/// Whether there is nothing but padding between `end`, where the batches found so far end, and the
+/// batch `head` at `next`. The block may have changed between the two.
+fn adjoins(end: usize, next: usize, head: &BatchHead, found: &Scanned) -> bool {
+    next == end
+        || found.first.is_some()
+            && next == end.next_multiple_of(4096)
+            && head.follows().is_none_or(|before| before == found.seq_max)
 }
 
 fn valid_head(bytes: &[u8], at: usize, subject: &Subject, after: BatchSeq) -> Option<BatchHead> {
@@ -196,6 +209,13 @@ fn accept(head: &BatchHead, rows: &[u8], found: &mut Scanned) {
     }
 }
 
+fn note_head(head: &BatchHead, found: &mut Scanned) {
+    found.first.get_or_insert(*head);
+    // A batch of the user stream was handed to the disk when all before it were durable.
+    let before = if head.stream == 0 { Lsn(head.first_lsn.0.saturating_sub(1)) } else { Lsn::NONE };
+    found.durable_lsn = found.durable_lsn.max(head.durable_lsn).max(before);
+}
+
 fn note_batch(seq: BatchSeq, wall: UnixMillis, found: &mut Scanned) {
     if found.seq_min == BatchSeq(0) {
         found.seq_min = seq;
@@ -218,36 +238,80 @@ fn damaged(subject: &Subject, offset: usize, what: &str, found: &mut Scanned) {
     found.damages += 1;
 }
 
-/// Takes what can still be read from a damaged batch; returns the LSNs of the records kept.
+/// No batch header reads from `at` on: takes what is left of batches that are known to have been there.
 #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
-fn salvage(
-    bytes: &[u8],
-    start: usize,
-    seed: Seed,
-    (batch_at, seq, wall): (usize, BatchSeq, UnixMillis),
-    found: &mut Scanned,
-) -> Vec<Lsn> {
-    let mut rows = Vec::new();
-    let mut kept = Vec::new();
+fn salvage_tail(bytes: &[u8], at: usize, subject: &Subject, found: &mut Scanned) {
+    let seed = Seed::new(subject.store_id, subject.segment, subject.incarnation);
+    let salvaged = salvage(bytes, at + batch::HEADER_BYTES, seed);
+    let end = match (subject.proved, subject.followed) {
+        // R5: the newest batch that was durable in here has not been met.
+        (Some(proved), _) if found.seq_max < proved.seq => {
+            let seq = subject.followed.map_or(proved.seq, |followed| followed.seq.max(proved.seq));
+            keep(&salvaged, (at, seq, found.wall_max), found);
+            salvaged.end.max(proved.end as usize)
+        }
+        // Without a place where it ended, only what reads tells that it was in here.
+        (_, Some(followed)) if found.seq_max < followed.seq && salvaged.precedes(&followed) => {
+            keep(&salvaged, (at, followed.seq, found.wall_max), found);
+            salvaged.end
+        }
+        _ => return,
+    };
+    damaged(subject, at, "the last batch header is damaged", found);
+    found.data_end = end.next_multiple_of(BLOCK_MIN).min(bytes.len()) as u32;
+}
+
+/// What can still be read where a batch is damaged.
+struct Salvaged {
+    rows: Vec<u8>,
+    heads: Vec<record::Head>,
+    /// Where the last of them ends.
+    end: usize,
+}
+
+impl Salvaged {
+    /// Whether this may be of the batch that another follows, or of ones before it.
+    fn precedes(&self, followed: &Followed) -> bool {
+        let Some(last) = self.heads.last() else { return false };
+        followed.next_lsn.is_none_or(|next| last.lsn < next)
+    }
+}
+
+/// Takes every record that verifies, from `start` to the end of `bytes`.
+fn salvage(bytes: &[u8], start: usize, seed: Seed) -> Salvaged {
     let mut at = start.next_multiple_of(RECORD_ALIGN);
+    let mut salvaged = Salvaged { rows: Vec::new(), heads: Vec::new(), end: at };
     while at + record::HEADER_BYTES <= bytes.len() {
         match record::decode(&bytes[at..], seed) {
             // A damaged value keeps its row: the entry then says so when it is read. A damaged
             // touch list is of no use.
             Ok(record) if record.value_ok || record.head.kind == Kind::Put => {
-                push_row(&mut rows, at, &record);
-                note_record(&record.head, seq, found);
-                kept.push(record.head.lsn);
+                push_row(&mut salvaged.rows, at, &record);
+                salvaged.heads.push(record.head);
                 at += record.head.padded_bytes();
+                salvaged.end = at;
             }
             _ => at += RECORD_ALIGN,
         }
     }
-    let row = BatchRow { offset: batch_at as u32, count: kept.len() as u32, seq, wall };
+    salvaged
+}
+
+/// Enters what was salvaged as the batch `seq` at `batch_at`.
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
+fn keep(
+    salvaged: &Salvaged,
+    (batch_at, seq, wall): (usize, BatchSeq, UnixMillis),
+    found: &mut Scanned,
+) {
+    let count = salvaged.heads.len() as u32;
+    let row = BatchRow { offset: batch_at as u32, count, seq, wall };
     segment::push_batch_row(&mut found.rows, &row);
-    found.rows.extend_from_slice(&rows);
+    found.rows.extend_from_slice(&salvaged.rows);
+    for head in &salvaged.heads {
+        note_record(head, seq, found);
+    }
     note_batch(seq, wall, found);
-    kept
 }
 
 /// Names the records of a damaged batch that were not kept, from its list of identities: the
@@ -256,7 +320,7 @@ fn name_lost(
     bytes: &[u8],
     records_end: usize,
     head: &BatchHead,
-    kept: &[Lsn],
+    salvaged: &Salvaged,
     found: &mut Scanned,
 ) {
     let list = bytes.get(records_end..records_end + head.count as usize * IDENTITY_BYTES);
@@ -267,6 +331,7 @@ fn name_lost(
         );
         return;
     };
+    let kept: HashSet<Lsn> = salvaged.heads.iter().map(|head| head.lsn).collect();
     for (position, identity) in list.chunks_exact(IDENTITY_BYTES).enumerate() {
         let Ok(word) = identity.try_into() else { continue };
         let named = (head.seq, u64::from_le_bytes(word));

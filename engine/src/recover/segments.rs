@@ -1,37 +1,38 @@
 //! Finding out what every segment file is, and reading its rows.
 
+use super::Progress;
 use super::disk::Blocking;
 use super::rows::{Cursor, Rows};
-use super::scan::{Scanned, Subject, scan};
-use super::{Progress, live_bytes};
-use crate::config::Config;
+use super::scan::{Followed, Proved, Scanned, Subject, scan};
 use crate::error::OpenError;
 use crate::format::DecodeError;
 use crate::format::batch::BatchHead;
 use crate::format::segment::{HEADER_BYTES, SegmentHead, TRAILER_BYTES, Trailer};
 use crate::format::superblock::Superblock;
+use crate::format::tails::Tail;
 use crate::io::{Buffer, FileId, IoError};
-use crate::log::{Segment, SegmentState, SegmentTable};
-use crate::space::Space;
+use crate::log::Segment;
 use crate::units::{BatchSeq, Incarnation, Location, Lsn, SegmentId, UnixMillis};
 
 /// One segment file.
 pub(super) struct Source {
     pub(super) segment: SegmentId,
-    incarnation: Incarnation,
+    pub(super) incarnation: Incarnation,
     pub(super) seq_min: BatchSeq,
     pub(super) seq_max: BatchSeq,
     pub(super) lsn_max: Lsn,
     pub(super) wall_max: UnixMillis,
-    killers: u32,
-    clear_seq: BatchSeq,
+    pub(super) killers: u32,
+    pub(super) clear_seq: BatchSeq,
     pub(super) damages: u32,
     /// The footer, if it is to be trusted.
     trailer: Option<Trailer>,
     /// What a scan found instead.
-    scanned: Option<Scanned>,
+    pub(super) scanned: Option<Scanned>,
     /// A footer must be written.
-    unsealed: bool,
+    pub(super) unsealed: bool,
+    /// How far it was durable, by a superblock's slot.
+    proved: Option<Proved>,
     /// When this use of the slot began, if its header can be read.
     pub(super) created: Option<UnixMillis>,
 }
@@ -62,6 +63,7 @@ impl Source {
             trailer: None,
             scanned: None,
             unsealed: false,
+            proved: None,
             created: None,
         }
     }
@@ -79,7 +81,7 @@ impl Source {
         self.trailer = None;
     }
 
-    fn row_share(&self) -> u32 {
+    pub(super) fn row_share(&self) -> u32 {
         match (&self.trailer, &self.scanned) {
             (Some(trailer), _) => Segment::row_share(trailer.rows_bytes as usize, trailer.data_end),
             (None, Some(scanned)) => Segment::row_share(scanned.rows.len(), scanned.data_end),
@@ -115,9 +117,13 @@ impl Source {
             }
             // Perhaps only cut off while it was written: what counts is the batches.
             tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
-            let end = Some(trailer.data_end);
-            let scanned = scan_segment(disk, root, self.segment, self.incarnation, end);
-            self.adopt(scanned);
+            let (end, seq) = (trailer.data_end, trailer.seq_max);
+            let proof = Proof {
+                durable_lsn: root.durable_lsn,
+                proved: Some(Proved { end, seq, sealed: true }),
+                followed: None,
+            };
+            self.adopt(scan_segment(disk, root, self.segment, self.incarnation, &proof));
         }
         let scanned = self.scanned.as_mut()?;
         let named = Scanned {
@@ -134,6 +140,7 @@ pub(super) fn discover(
     disk: &mut Blocking<'_>,
     files: &[(FileId, u64)],
     root: &Superblock,
+    tails: &[Tail],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Source>, OpenError> {
     let total = files.len() as u64;
@@ -156,10 +163,49 @@ pub(super) fn discover(
             tracing::error!(segment = segment.0, bytes, "a segment file is cut short");
             disk.allocate(*file, u64::from(root.segment_bytes))?;
         }
-        sources.push(inspect(disk, root, segment)?);
+        sources.push(inspect(disk, root, segment, tails)?);
         progress(Progress { phase: "reading segments", done: done as u64 + 1, total });
     }
+    prove_elsewhere(disk, root, &mut sources);
     Ok(sources)
+}
+
+/// Scans segments again whose end looks like that of the log, while another segment shows that it is
+/// not: the next batch of the stream is there, or one that knows more to have been durable.
+fn prove_elsewhere(disk: &mut Blocking<'_>, root: &Superblock, sources: &mut [Source]) {
+    let known = sources.iter().map(|source| match &source.scanned {
+        Some(scanned) => scanned.durable_lsn,
+        None => source.lsn_max,
+    });
+    let durable_lsn = known.fold(root.durable_lsn, Lsn::max);
+    let firsts: Vec<BatchHead> =
+        sources.iter().filter_map(|source| source.scanned.as_ref()?.first).collect();
+    for source in sources {
+        let Some(scanned) = &source.scanned else { continue };
+        let followed = followed_by(scanned, &firsts);
+        if followed.is_none() && !(scanned.torn && durable_lsn > root.durable_lsn) {
+            continue;
+        }
+        sometimes!(ProvedElsewhere);
+        let proof = Proof { durable_lsn, followed, proved: source.proved };
+        let again = scan_segment(disk, root, source.segment, source.incarnation, &proof);
+        source.adopt(again);
+    }
+}
+
+/// The batch after the last that was found, if the first batch of its stream in another segment
+/// follows it.
+fn followed_by(scanned: &Scanned, firsts: &[BatchHead]) -> Option<Followed> {
+    let own = scanned.first.as_ref();
+    let next = |head: &BatchHead| {
+        let before = head.follows().filter(|before| *before > scanned.seq_max)?;
+        // Of a segment without any batch it is not known whose it was. The user stream is tried: what
+        // is in there is taken only if it reads.
+        let next_lsn = (head.stream == 0).then_some(head.first_lsn);
+        let same = head.stream == own.map_or(0, |own| own.stream);
+        same.then_some(Followed { seq: before, next_lsn })
+    };
+    firsts.iter().filter_map(next).min_by_key(|followed| followed.seq)
 }
 
 /// Whether a file that is too short was ever more than a file being created, all zeros.
@@ -174,44 +220,48 @@ fn inspect(
     disk: &mut Blocking<'_>,
     root: &Superblock,
     segment: SegmentId,
+    tails: &[Tail],
 ) -> Result<Source, OpenError> {
     let file = FileId::Segment(segment);
     let front_bytes = HEADER_BYTES as usize + 4096;
-    let front = disk.read(file, 0, front_bytes).map(|front| front[..front_bytes].to_vec());
-    let readable = front.is_ok();
-    let front = front.unwrap_or_else(|_| vec![0; front_bytes]);
+    let (front, unreadable) = disk.read_what_reads(file, 0, front_bytes);
+    let readable = unreadable == 0;
     let head = SegmentHead::decode(&front);
     if let Err(DecodeError::Version(version)) = head {
         return Err(OpenError::Unsupported { file, version });
     }
     let ours = |store_id, id| store_id == root.store_id && id == segment;
     let head = head.ok().filter(|head| ours(head.store_id, head.segment));
-    let last = disk.read(file, u64::from(root.segment_bytes) - 4096, 4096);
-    let trailer = last
+    let (last, _) = disk.read_what_reads(file, u64::from(root.segment_bytes) - 4096, 4096);
+    let trailer = Trailer::decode(&last[4096 - TRAILER_BYTES..], root.segment_bytes)
         .ok()
-        .and_then(|last| {
-            Trailer::decode(&last[4096 - TRAILER_BYTES..4096], root.segment_bytes).ok()
-        })
         .filter(|trailer| ours(trailer.store_id, trailer.segment));
     let first = BatchHead::decode(&front[HEADER_BYTES as usize..])
         .ok()
         .filter(|first| ours(first.store_id, first.segment));
-    let incarnation = match (&head, &trailer, &first) {
-        (Some(head), _, _) => head.incarnation,
+    // A batch is written only after its segment's header: an older header means that the present one
+    // never reached the disk, though it was reported to.
+    let told = tails.iter().filter(|tail| tail.segment == segment);
+    let newest = [trailer.map(|t| t.incarnation), first.map(|f| f.incarnation)];
+    let newest =
+        told.clone().map(|tail| tail.incarnation).chain(newest.into_iter().flatten()).max();
+    let head = head.filter(|head| newest.is_none_or(|newest| newest <= head.incarnation));
+    let incarnation = if let Some(head) = &head {
+        head.incarnation
+    } else {
         // The header is damaged, or a new one was being written when the power went.
-        (None, trailer, first) => {
-            let named = trailer.map(|t| t.incarnation).max(first.map(|f| f.incarnation));
-            let fresh = readable && front.iter().all(|byte| *byte == 0);
-            if !fresh {
-                tracing::error!(segment = segment.0, "a segment header is damaged");
-            }
-            match named {
-                Some(incarnation) => incarnation,
-                None if fresh => Incarnation(0),
-                None => last_incarnation(disk, root, segment),
-            }
+        let fresh = readable && front.iter().all(|byte| *byte == 0);
+        if !fresh {
+            tracing::error!(segment = segment.0, "a segment header is damaged");
+        }
+        match newest {
+            Some(incarnation) => incarnation,
+            None if fresh => Incarnation(0),
+            None => last_incarnation(disk, root, segment),
         }
     };
+    let told = told.filter(|tail| tail.incarnation == incarnation).max_by_key(|tail| tail.seq);
+    let proved = told.map(|&Tail { end, seq, .. }| Proved { end, seq, sealed: false });
     let mut source = Source::empty(segment, incarnation);
     source.created = head.map(|head| head.created);
     if let Some(trailer) = trailer.filter(|trailer| trailer.incarnation == incarnation) {
@@ -223,9 +273,11 @@ fn inspect(
         source.clear_seq = trailer.seq_max;
         source.trailer = Some(trailer);
     } else if incarnation > Incarnation(0)
-        && !(readable && untouched(&front, first.as_ref(), incarnation))
+        && (proved.is_some() || !(readable && untouched(&front, first.as_ref(), incarnation)))
     {
-        source.adopt(scan_segment(disk, root, segment, incarnation, None));
+        let proof = Proof { durable_lsn: root.durable_lsn, proved, followed: None };
+        source.proved = proved;
+        source.adopt(scan_segment(disk, root, segment, incarnation, &proof));
     }
     Ok(source)
 }
@@ -246,122 +298,25 @@ fn untouched(front: &[u8], first: Option<&BatchHead>, incarnation: Incarnation) 
     place.iter().all(|byte| *byte == 0) || first.is_some_and(|f| f.incarnation < incarnation)
 }
 
+/// What tells batches of a segment that were durable from its end.
+struct Proof {
+    durable_lsn: Lsn,
+    proved: Option<Proved>,
+    followed: Option<Followed>,
+}
+
 fn scan_segment(
     disk: &mut Blocking<'_>,
     root: &Superblock,
     segment: SegmentId,
     incarnation: Incarnation,
-    sealed_end: Option<u32>,
+    proof: &Proof,
 ) -> Scanned {
     let (bytes, unreadable) = disk.read_all(FileId::Segment(segment), root.segment_bytes);
-    let (store_id, durable_lsn) = (root.store_id, root.durable_lsn);
-    let subject = Subject { store_id, segment, incarnation, durable_lsn, sealed_end };
+    let Proof { durable_lsn, proved, followed } = *proof;
+    let store_id = root.store_id;
+    let subject = Subject { store_id, segment, incarnation, durable_lsn, proved, followed };
     let mut scanned = scan(&bytes, &subject);
     scanned.damages += unreadable;
     scanned
-}
-
-/// Builds the segment table and seals what a crash has left open.
-pub(super) fn table(
-    disk: &mut Blocking<'_>,
-    root: &Superblock,
-    config: &Config,
-    sources: &[Source],
-    spaces: &[Space],
-) -> Result<SegmentTable, OpenError> {
-    let limit = config.disk_bytes_max / u64::from(root.segment_bytes);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut table = SegmentTable::new(root.store_id, root.segment_bytes, limit);
-    let count = sources.iter().map(|source| source.segment.0 as usize + 1).max().unwrap_or(0);
-    let live = live_bytes(spaces, root.segment_bytes, count);
-    for source in sources {
-        let mut incarnation = source.incarnation;
-        let state = if source.has_data() { SegmentState::Sealed } else { SegmentState::Free };
-        let live_bytes = live.get(source.segment.0 as usize).copied().unwrap_or(0);
-        if source.unsealed
-            && let Some(scanned) = &source.scanned
-        {
-            seal(disk, root, source, scanned)?;
-        } else if source.scanned.as_ref().is_some_and(|scanned| scanned.torn) {
-            // Its only batch is torn. The numbers in it will be given out again, and then it would
-            // look like acknowledged data gone bad.
-            incarnation = Incarnation(incarnation.0 + 1);
-            write_header(disk, root, source.segment, incarnation, source.wall_max)?;
-        }
-        let segment = Segment {
-            state,
-            incarnation,
-            live_bytes,
-            seq_min: source.seq_min,
-            seq_max: source.seq_max,
-            lsn_max: source.lsn_max,
-            killers: source.killers,
-            clear_seq: source.clear_seq,
-            buried_lsn: Lsn::NONE,
-            // Footers do not tell.
-            dictionaries: if source.has_data() { u64::MAX } else { 0 },
-            damaged: false,
-            row_share: source.row_share(),
-        };
-        table.restore(source.segment, segment);
-    }
-    Ok(table)
-}
-
-/// Writes the header again (it may have been damaged) and the footer of a scanned segment.
-#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
-fn seal(
-    disk: &mut Blocking<'_>,
-    root: &Superblock,
-    source: &Source,
-    scanned: &Scanned,
-) -> Result<(), OpenError> {
-    let file = FileId::Segment(source.segment);
-    // The batches first, so that the footer never names what a power cut then takes.
-    disk.sync(file)?;
-    write_header(disk, root, source.segment, source.incarnation, scanned.wall_max)?;
-    let block = root.block_bytes as usize;
-    let length = (scanned.rows.len() + TRAILER_BYTES).next_multiple_of(block);
-    let offset = root.segment_bytes as usize - length;
-    if offset < scanned.data_end as usize {
-        // Salvage may name more rows than sealing would have; the next start scans again.
-        tracing::error!(segment = source.segment.0, "no room for a new footer");
-        return Ok(());
-    }
-    let trailer = Trailer {
-        store_id: root.store_id,
-        segment: source.segment,
-        incarnation: source.incarnation,
-        data_end: scanned.data_end,
-        rows_offset: offset as u32,
-        rows_bytes: scanned.rows.len() as u32,
-        rows_crc: crc32fast::hash(&scanned.rows),
-        seq_min: source.seq_min,
-        seq_max: source.seq_max,
-        lsn_max: source.lsn_max,
-    };
-    let mut footer = vec![0; length];
-    footer[..scanned.rows.len()].copy_from_slice(&scanned.rows);
-    footer[length - TRAILER_BYTES..].copy_from_slice(&trailer.encode());
-    disk.write(file, offset as u64, &footer)
-}
-
-fn write_header(
-    disk: &mut Blocking<'_>,
-    root: &Superblock,
-    segment: SegmentId,
-    incarnation: Incarnation,
-    created: UnixMillis,
-) -> Result<(), OpenError> {
-    let head = SegmentHead {
-        store_id: root.store_id,
-        segment,
-        incarnation,
-        segment_bytes: root.segment_bytes,
-        created,
-    };
-    let mut header = vec![0; HEADER_BYTES as usize];
-    let fields = head.encode();
-    header[..fields.len()].copy_from_slice(&fields);
-    disk.write(FileId::Segment(segment), 0, &header)
 }

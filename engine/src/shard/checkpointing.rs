@@ -9,7 +9,7 @@ use super::drive::Pending;
 use crate::checkpoint::{FILES, Packer};
 use crate::format::checkpoint::{LabelRow, PAGE_BYTES};
 use crate::format::label::EXTENSION_BYTES_MAX;
-use crate::format::superblock::{CheckpointRef, SLOT_BYTES, Superblock};
+use crate::format::superblock::{CheckpointRef, Superblock};
 use crate::io::{FileId, IoRequest, IoResult};
 use crate::labels::Labelled;
 use crate::units::{BatchSeq, Lsn, Namespace, UnixMillis};
@@ -79,8 +79,10 @@ pub(super) struct Job {
     replayed_bytes: u64,
     wanted: bool,
     /// A superblock that is no checkpoint's is on its way.
-    marking: bool,
-    retry_at: UnixMillis,
+    pub(super) marking: bool,
+    /// Batches that were on stable storage when a superblock was last written, and when.
+    pub(super) told: (u64, UnixMillis),
+    pub(super) retry_at: UnixMillis,
     /// Sizes of the files.
     pub(super) file_bytes: [u64; FILES as usize],
     /// The final superblock is on its way, or there.
@@ -193,7 +195,8 @@ impl Shard {
         let labels: u64 = self.spaces.iter().map(|space| space.labels.row_bytes() as u64).sum();
         let rows = (entries * 16 + labels) / (PAGE_BYTES as u64 - 64);
         // An eighth and some pages more: the index may grow meanwhile, and rows may come twice.
-        let pages = rows + rows / 8 + 2 * self.spaces.len() as u64 + 8;
+        let used = self.spaces.iter().filter(|space| space.entries() > 0).count() as u64;
+        let pages = rows + rows / 8 + 2 * used + 8;
         let bytes = pages * PAGE_BYTES as u64;
         let enough = job.file_bytes[(number % FILES) as usize] >= bytes;
         job.taking = Some(Box::new(Taking {
@@ -305,50 +308,6 @@ impl Shard {
         let request = IoRequest::Write { file, offset, buffer, bytes, durable: false };
         self.start(Pending::Checkpoint(Step::Pages), request);
         true
-    }
-
-    fn next_root(&self) -> Superblock {
-        Superblock {
-            generation: self.root.generation + 1,
-            durable_lsn: self.log.durable_lsn(),
-            durable_seq: BatchSeq(self.log.unapplied_seq().0 - 1),
-            clean: false,
-            ..self.root
-        }
-    }
-
-    /// When the log is quiet and its last batch confirmed, has the superblock say how far it is durable:
-    /// one damaged page may take that batch and the one behind it, which must not look like the end.
-    pub(super) fn mark_durable(&mut self) {
-        let durable = self.log.durable_lsn();
-        let confirmed = self.confirmed.0 == durable && durable == self.log.appended_lsn();
-        let job = &mut self.checkpointing;
-        let busy = job.marking || job.taking.is_some() || self.now < job.retry_at;
-        if !confirmed || busy || self.root.durable_lsn >= durable || self.closing || self.poisoned {
-            return;
-        }
-        job.marking = true;
-        let root = self.next_root();
-        self.write_root(root, Step::Mark(Box::new(root)));
-    }
-
-    fn publish(&mut self, root: Superblock) {
-        self.write_root(root, Step::Publish(Box::new(root)));
-    }
-
-    fn write_root(&mut self, root: Superblock, step: Step) {
-        let mut buffer = self.pool.take(SLOT_BYTES);
-        let fields = root.encode();
-        buffer[..fields.len()].copy_from_slice(&fields);
-        buffer[fields.len()..SLOT_BYTES].fill(0);
-        let request = IoRequest::Write {
-            file: FileId::Superblock,
-            offset: root.generation % 2 * SLOT_BYTES as u64,
-            buffer,
-            bytes: SLOT_BYTES,
-            durable: true,
-        };
-        self.start(Pending::Checkpoint(step), request);
     }
 
     pub(super) fn on_checkpoint_step(&mut self, step: Step, result: IoResult) {

@@ -25,6 +25,7 @@ mod maintain;
 mod open;
 mod owned;
 mod read;
+mod root;
 mod scan;
 mod stats;
 mod supply;

@@ -30,6 +30,8 @@ marks! {
     CheckpointFailed,
     /// The file system was full.
     NoSpace,
+    /// Another segment had to tell whether the end of one was the end of the log.
+    ProvedElsewhere,
 }
 
 thread_local! {

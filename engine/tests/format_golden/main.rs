@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod document;
+mod superblock;
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -15,7 +16,6 @@ use emberlog_engine::format::checkpoint::{self, LabelRow, PAGE_BYTES, PageHead, 
 use emberlog_engine::format::label::Label;
 use emberlog_engine::format::record::{self, Head, Kind};
 use emberlog_engine::format::segment::{self, BatchRow, RecordRow, Row, SegmentHead, Trailer};
-use emberlog_engine::format::superblock::{CheckpointRef, Superblock};
 use emberlog_engine::format::touch::{self, TOUCH_ROW_BYTES, TouchRow};
 use emberlog_engine::format::{DecodeError, FORMAT_VERSION};
 use emberlog_engine::index::{
@@ -84,6 +84,7 @@ fn tables_describe_their_bytes_without_a_gap() {
         ("record-touch", record::HEADER_BYTES + TOUCH_ROW_BYTES),
         ("segment-header", 64),
         ("superblock", 160),
+        ("tails", 48),
         ("touch-row", TOUCH_ROW_BYTES),
         ("trailer", segment::TRAILER_BYTES),
     ];
@@ -137,32 +138,6 @@ fn constants_are_those_of_the_text() {
 }
 
 #[test]
-fn superblock() {
-    let g = golden("superblock");
-    let checkpoint = |which: &str| CheckpointRef {
-        number: g.value(&format!("{which} number")),
-        start_seq: BatchSeq(g.value(&format!("{which} start seq"))),
-        pages: g.value(&format!("{which} pages")),
-        wall: UnixMillis(g.value(&format!("{which} wall"))),
-    };
-    let stated = Superblock {
-        generation: g.value("generation"),
-        store_id: g.value("store id"),
-        hash_seed: g.raw("hash seed").try_into().unwrap(),
-        segment_bytes: g.narrow("segment bytes"),
-        block_bytes: g.narrow("block bytes"),
-        newest: checkpoint("newest"),
-        older: checkpoint("older"),
-        durable_lsn: Lsn(g.value("durable lsn")),
-        durable_seq: BatchSeq(g.value("durable seq")),
-        clean: g.value("flags") == 1,
-    };
-    assert_eq!(stated.encode()[..], g.bytes);
-    assert_eq!(Superblock::decode(&g.bytes).unwrap(), stated);
-    every_flip_is_refused(&g.bytes, Superblock::decode);
-}
-
-#[test]
 fn segment_header_and_trailer() {
     let g = golden("segment-header");
     let head = SegmentHead {
@@ -210,9 +185,11 @@ fn batch_header_and_identities() {
         epoch: g.narrow("epoch"),
         stream: g.narrow("stream"),
         identities_crc: g.narrow("identities crc"),
+        step: g.narrow("step"),
     };
     assert_eq!(head.encode()[..], g.bytes);
     assert_eq!(BatchHead::decode(&g.bytes).unwrap(), head);
+    assert_eq!(head.follows(), Some(BatchSeq(head.seq.0 - u64::from(head.step))));
     every_flip_is_refused(&g.bytes, BatchHead::decode);
     assert_eq!(head.batch_bytes(), 80 + u64::from(head.bytes) + 8 * u64::from(head.count));
     assert_eq!(crc32fast::hash(&list.bytes), head.identities_crc);

@@ -4,7 +4,7 @@ use super::copy::Copy;
 use super::{Job, Step};
 use crate::format::segment::{TRAILER_BYTES, Trailer};
 use crate::io::{Buffer, FileId, IoRequest, IoResult};
-use crate::recover::{Rows, Subject, scan};
+use crate::recover::{Proved, Rows, Subject, scan};
 use crate::shard::Shard;
 use crate::shard::drive::Pending;
 use crate::units::SegmentId;
@@ -92,12 +92,15 @@ impl Shard {
 
     fn on_whole(&mut self, buffer: &Buffer) {
         let Job::Footer(victim) = self.compaction else { return };
+        let segment = self.log.segments.get(victim);
+        let end = self.root.segment_bytes - TRAILER_BYTES as u32;
         let subject = Subject {
             store_id: self.root.store_id,
             segment: victim,
-            incarnation: self.log.segments.get(victim).incarnation,
+            incarnation: segment.incarnation,
             durable_lsn: self.root.durable_lsn,
-            sealed_end: None,
+            proved: Some(Proved { end, seq: segment.seq_max, sealed: true }),
+            followed: None,
         };
         let scanned = scan(&buffer[..self.root.segment_bytes as usize], &subject);
         if scanned.damages > 0 {
