@@ -2,13 +2,14 @@
 //!
 //! Owns: a moment with its books, and the verdict on one image of it. Must never know: how the moment was chosen.
 
-use super::image::{Draw, Fates, Style, Tree};
+use super::ext4::{self, Mounted};
+use super::image::{Draw, Fates, Style, Tree, Under};
 use super::volume::{Ino, Volume};
 use crate::killloop::judge::{Look, Sin, Violation};
 use crate::killloop::model::Writer;
 use crate::killloop::verify;
 use crate::resp::{Client, Reply};
-use crate::server::{Server, ServerCommand};
+use crate::server::{Server, ServerCommand, free_port};
 use anyhow::Result;
 use fastrand::Rng;
 use std::fs;
@@ -53,6 +54,8 @@ pub struct Case {
     pub writers: Vec<Writer>,
     /// Where it was.
     pub place: Place,
+    /// What lay on the volume.
+    pub under: Under,
 }
 
 /// What became of one image.
@@ -81,7 +84,7 @@ pub struct Verdict {
 /// When the image cannot be written or the server cannot be talked to. What the server shows is in the verdict.
 pub fn judge(case: &Case, command: &ServerCommand, seed: u64, folder: &Path) -> Result<Verdict> {
     let mut rng = Rng::with_seed(seed);
-    let mut draw = Draw::new(&case.volume, case.root, &mut rng);
+    let mut draw = Draw::new(&case.volume, case.root, &mut rng, case.under);
     let tree = draw.tree(case.root);
     let mut verdict = Verdict {
         tree,
@@ -95,14 +98,8 @@ pub fn judge(case: &Case, command: &ServerCommand, seed: u64, folder: &Path) -> 
     };
     verdict.in_flight.0 = case.writers.iter().map(|writer| writer.issued - writer.acked).sum();
     verdict.tree.write_to(folder)?;
-    match Server::start(command, &folder.join("data")) {
-        Ok(server) => {
-            look(&server, &mut verdict)?;
-            server.kill()?;
-        }
-        Err(error) => {
-            verdict.violations.push(Violation::new(Sin::Died, format!("no start: {error:#}")));
-        }
+    if let Err(error) = open(case.under, command, folder, &mut verdict) {
+        verdict.violations.push(Violation::new(Sin::Died, format!("no start: {error:#}")));
     }
     for violation in &mut verdict.violations {
         let place = format!(" [{:?}, {:?}, image seed {seed}]", case.place, verdict.style);
@@ -110,6 +107,23 @@ pub fn judge(case: &Case, command: &ServerCommand, seed: u64, folder: &Path) -> 
     }
     fs::remove_dir_all(folder)?;
     Ok(verdict)
+}
+
+/// Lets a server show what is in the image. An error is a store, or a file system, that does not open.
+fn open(under: Under, command: &ServerCommand, folder: &Path, verdict: &mut Verdict) -> Result<()> {
+    // Unmounted after the server has ended, as it is declared first.
+    let (_mounted, home) = match under {
+        Under::Store => (None, folder.to_owned()),
+        Under::Ext4 => {
+            let point = folder.join("ext4");
+            (Some(Mounted::new(&folder.join(ext4::DISK), &point)?), point)
+        }
+    };
+    let log = folder.join("server.log");
+    let mut server = Server::spawn_logging(command, &home.join("data"), free_port()?, &log)?;
+    server.wait_ready()?;
+    look(&server, verdict)?;
+    server.kill()
 }
 
 fn look(server: &Server, verdict: &mut Verdict) -> Result<()> {

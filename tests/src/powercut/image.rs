@@ -40,6 +40,25 @@ pub enum Style {
     Rubbish(u32),
 }
 
+/// What lies directly on the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// The store's folder.
+    Store,
+    /// An ext4 file system in one file, and the store's folder in that.
+    Ext4,
+}
+
+impl Under {
+    /// ext4 is at home on disks that write its blocks of 4 KiB whole and return no rubbish; the store claims less.
+    fn unit(self) -> usize {
+        match self {
+            Under::Store => SECTOR_BYTES,
+            Under::Ext4 => 4096,
+        }
+    }
+}
+
 /// What happened to the changes that were not durable.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fates {
@@ -74,13 +93,15 @@ pub struct Draw<'a> {
     volume: &'a Volume,
     rng: &'a mut Rng,
     style: Style,
+    /// Bytes that a torn write keeps or loses together.
+    unit: usize,
     /// What became of the changes.
     pub fates: Fates,
 }
 
 impl<'a> Draw<'a> {
-    /// A draw with a style that chance picks.
-    pub fn new(volume: &'a Volume, root: Ino, rng: &'a mut Rng) -> Self {
+    /// A draw with a style that chance picks, of a disk that `under` lies on.
+    pub fn new(volume: &'a Volume, root: Ino, rng: &'a mut Rng, under: Under) -> Self {
         let share = [5, 30, 70, 95][rng.usize(..4)];
         let style = match rng.u32(..10) {
             0 => Style::Nothing,
@@ -89,15 +110,15 @@ impl<'a> Draw<'a> {
                 let seqs = pending_seqs(volume, root);
                 Style::Prefix(if seqs.is_empty() { 0 } else { seqs[rng.usize(..seqs.len())] })
             }
-            5..8 => Style::Subset(share),
-            _ => Style::Rubbish(share),
+            8.. if under == Under::Store => Style::Rubbish(share),
+            _ => Style::Subset(share),
         };
-        Self::with_style(volume, rng, style)
+        Self { unit: under.unit(), ..Self::with_style(volume, rng, style) }
     }
 
     /// A draw with this style.
     pub fn with_style(volume: &'a Volume, rng: &'a mut Rng, style: Style) -> Self {
-        Self { volume, rng, style, fates: Fates::default() }
+        Self { volume, rng, style, unit: SECTOR_BYTES, fates: Fates::default() }
     }
 
     /// The style.
@@ -173,12 +194,12 @@ impl<'a> Draw<'a> {
 
     fn tear(&mut self, pages: &mut Pages, pending: &Pending<Change>) {
         let Change::Write(offset, bytes) = &pending.change else { return };
-        let sectors = bytes.len().div_ceil(SECTOR_BYTES);
+        let sectors = bytes.len().div_ceil(self.unit);
         // A disk writes from the front, or its parts do so in any order.
         let front = self.rng.bool().then(|| self.rng.usize(..=sectors));
         let share = self.rng.u32(5..95);
-        for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-            let at = offset + (index * SECTOR_BYTES) as u64;
+        for (index, sector) in bytes.chunks(self.unit).enumerate() {
+            let at = offset + (index * self.unit) as u64;
             if pending.hidden.iter().any(|(from, to)| (*from..*to).contains(&at)) {
                 continue;
             }

@@ -14,6 +14,7 @@
 //! images.
 
 pub mod check;
+mod ext4;
 pub mod hub;
 pub mod image;
 pub mod mount;
@@ -32,7 +33,7 @@ use anyhow::{Context, Result};
 use check::{Case, Verdict};
 use fastrand::Rng;
 use hub::Hub;
-use image::Tree;
+use image::{Tree, Under};
 use mount::Mount;
 use report::Report;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub struct Options {
     pub jobs: usize,
     /// What the file system pretends.
     pub lie: Lie,
+    /// What lies on the volume.
+    pub under: Under,
     /// Whether every operation that arrives is printed.
     pub trace: bool,
     /// An existing folder for the mount point and the images; memory is best.
@@ -83,10 +86,18 @@ pub fn run(options: &Options) -> Result<Report> {
     }
     let mut stage = Stage::new(hub.clone(), &point, options);
     let mut report = Report::default();
-    let mut begin = fresh(options);
+    let empty = match options.under {
+        Under::Store => None,
+        Under::Ext4 => Some(ext4::template(&options.folder)?),
+    };
+    let fresh = || {
+        let writers = (0..options.connections).map(|id| Writer::new(plan::keys(id, 1)));
+        Begin { tree: empty.clone(), writers: writers.collect(), new: true }
+    };
+    let mut begin = fresh();
     while report.images < options.images && report.violations.is_empty() {
         if report.worlds % 8 == 7 {
-            begin = fresh(options);
+            begin = fresh();
         }
         let command = &options.commands[report.worlds as usize % options.commands.len()];
         let cases = stage
@@ -99,16 +110,11 @@ pub fn run(options: &Options) -> Result<Report> {
         }
         begin = match judge_all(options, command, &cases, &mut rng, &mut report)? {
             Some(next) => next,
-            None => fresh(options),
+            None => fresh(),
         };
     }
     report.counts = hub.counts();
     Ok(report)
-}
-
-fn fresh(options: &Options) -> Begin {
-    let writers = (0..options.connections).map(|id| Writer::new(plan::keys(id, 1)));
-    Begin { tree: None, writers: writers.collect() }
 }
 
 /// Draws and judges the images of all cases; returns one of them as the next beginning.
@@ -155,7 +161,7 @@ fn judge_all(
         return Ok(None);
     }
     let (tree, writers) = next.swap_remove(rng.usize(..next.len()));
-    Ok(Some(Begin { tree: Some(tree), writers }))
+    Ok(Some(Begin { tree: Some(tree), writers, new: false }))
 }
 
 /// Leaves the image as it was before the judging server opened it, of a few.

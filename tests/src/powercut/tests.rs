@@ -1,7 +1,7 @@
 //! The file system and the images without a mount: what must survive does, and what may be lost is lost.
 
 use super::hub::{Hub, Moment};
-use super::image::{Draw, Style, Tree};
+use super::image::{Draw, Style, Tree, Under};
 use super::pages::Pages;
 use super::volume::{Change, Entry, File, Ino, Lie, Node, ROOT, Volume};
 use fastrand::Rng;
@@ -104,7 +104,7 @@ fn every_sector_of_every_image_is_one_that_the_syncs_allow() {
                 _ => {}
             }
         }
-        let mut draw = Draw::new(&volume, ROOT, &mut rng);
+        let mut draw = Draw::new(&volume, ROOT, &mut rng, Under::Store);
         let style = draw.style();
         let tree = draw.tree(ROOT);
         lost += draw.fates.lost + draw.fates.torn;

@@ -4,15 +4,16 @@
 
 use super::Options;
 use super::check::{Case, Place};
+use super::ext4::{self, Mounted};
 use super::hub::{Hub, Moment};
-use super::image::{Draw, Tree};
+use super::image::{Draw, Tree, Under};
 use super::report::Report;
 use super::volume::{Folder, Ino, Node, ROOT};
 use crate::killloop::model::Writer;
 use crate::killloop::{Shared, lock, now_ms, worker};
 use crate::resp::{Client, Reply};
 use crate::server::{REPLY_LIMIT, Server, ServerCommand, free_port};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fastrand::Rng;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -31,16 +32,29 @@ const WORLD: &str = "world";
 
 /// What a world begins with.
 pub(super) struct Begin {
-    /// The files; nothing for a new store.
+    /// The files; nothing but what the store lies on, for a new store.
     pub(super) tree: Option<Tree>,
     /// What must be in them.
     pub(super) writers: Vec<Writer>,
+    /// Whether there is no store yet.
+    pub(super) new: bool,
+}
+
+/// A server and the file system that its store is in.
+struct Running {
+    server: Server,
+    /// Unmounted when the server has ended.
+    _mounted: Option<Mounted>,
 }
 
 /// Where worlds are played.
 pub(super) struct Stage {
     hub: Arc<Hub>,
-    folder: PathBuf,
+    /// The world's folder in the mount.
+    world: PathBuf,
+    /// Where ext4 is mounted.
+    point: PathBuf,
+    under: Under,
     log: PathBuf,
     /// Events of the last recovery that went through.
     recovery_events: u64,
@@ -49,8 +63,14 @@ pub(super) struct Stage {
 impl Stage {
     /// In the mount at `point`.
     pub(super) fn new(hub: Arc<Hub>, point: &Path, options: &Options) -> Self {
-        let folder = point.join(WORLD).join("data");
-        Self { hub, folder, log: options.folder.join("server.log"), recovery_events: 30 }
+        Self {
+            hub,
+            world: point.join(WORLD),
+            point: options.folder.join("ext4"),
+            under: options.under,
+            log: options.folder.join("server.log"),
+            recovery_events: 30,
+        }
     }
 
     /// Plays one world and returns its moments.
@@ -61,7 +81,7 @@ impl Stage {
         rng: &mut Rng,
         report: &mut Report,
     ) -> Result<Vec<Case>> {
-        let Begin { mut tree, writers } = begin;
+        let Begin { mut tree, writers, new } = begin;
         let mut cases = Vec::new();
         let mut root = self.set_up(tree.as_ref());
         self.hub.set_pace(Duration::from_micros(PACES_US[rng.usize(..PACES_US.len())]));
@@ -69,22 +89,19 @@ impl Stage {
             if rng.u32(..100) >= 60 {
                 break;
             }
-            let place = if tree.is_none() { Place::Creation } else { Place::Recovery(depth) };
+            let place = if new { Place::Creation } else { Place::Recovery(depth) };
             let case = self.cut_recovery(command, root, &writers, place, rng)?;
-            if place != Place::Creation {
-                let mut draw = Draw::new(&case.volume, root, rng);
-                tree = Some(draw.tree(root));
-            }
+            tree = Some(Draw::new(&case.volume, root, rng, self.under).tree(root));
             cases.push(case);
             root = self.set_up(tree.as_ref());
         }
         let before = self.hub.events();
-        let mut server = self.spawn(command)?;
-        server.wait_ready()?;
+        let mut running = self.begin(command)?;
+        running.server.wait_ready()?;
         self.recovery_events = (self.hub.events() - before).max(10);
-        note_driver(&server, report)?;
+        note_driver(&running.server, report)?;
         let shared = Shared::new(writers, true);
-        self.load(server, root, &shared, rng, report, &mut cases)?;
+        self.load(running, root, &shared, rng, report, &mut cases)?;
         report.violations.append(&mut shared.take_violations());
         Ok(cases)
     }
@@ -102,8 +119,17 @@ impl Stage {
         })
     }
 
-    fn spawn(&self, command: &ServerCommand) -> Result<Server> {
-        Server::spawn_logging(command, &self.folder, free_port()?, &self.log)
+    fn begin(&self, command: &ServerCommand) -> Result<Running> {
+        let (mounted, home) = match self.under {
+            Under::Store => (None, &self.world),
+            Under::Ext4 => {
+                let disk = self.world.join(ext4::DISK);
+                (Some(Mounted::new(&disk, &self.point)?), &self.point)
+            }
+        };
+        let store = home.join("data");
+        let server = Server::spawn_logging(command, &store, free_port()?, &self.log)?;
+        Ok(Running { server, _mounted: mounted })
     }
 
     /// Starts a server, and copies the volume at some moment of its recovery.
@@ -116,28 +142,41 @@ impl Stage {
         rng: &mut Rng,
     ) -> Result<Case> {
         self.hub.arm(Moment::Event(rng.u64(1..=self.recovery_events)));
-        let mut server = self.spawn(command)?;
-        let begin = Instant::now();
-        while !self.hub.wait_frozen(Duration::from_millis(10)) {
-            // A recovery that was shorter than expected: then the moment is just after it.
-            if is_ready(&server) {
-                break;
+        let volume = std::thread::scope(|scope| {
+            // On a thread of its own: mounting stands still with the world.
+            let mut starting = Some(scope.spawn(|| self.begin(command)));
+            let mut started: Option<Result<Running>> = None;
+            let begin = Instant::now();
+            while !self.hub.wait_frozen(Duration::from_millis(10)) {
+                if let Some(thread) = starting.take_if(|thread| thread.is_finished()) {
+                    started = thread.join().ok();
+                }
+                // A recovery that was shorter than expected: then the moment is just after it.
+                let over = match &mut started {
+                    Some(Ok(it)) => is_ready(&it.server) || !it.server.is_running(),
+                    Some(Err(_)) => true,
+                    None => false,
+                };
+                if over || begin.elapsed() > REPLY_LIMIT {
+                    break;
+                }
             }
-            if !server.is_running() || begin.elapsed() > REPLY_LIMIT {
-                self.hub.release();
-                bail!("no start on the mount\n{}", server.log_tail());
+            let volume = Arc::new(self.hub.copy());
+            self.hub.release();
+            if let Some(thread) = starting {
+                started = thread.join().ok();
             }
-        }
-        let volume = Arc::new(self.hub.copy());
-        self.hub.release();
-        server.kill()?;
-        Ok(Case { volume, root, writers: writers.to_vec(), place })
+            let Running { server, _mounted } = started.context("the start panicked")??;
+            server.kill()?;
+            anyhow::Ok(volume)
+        })?;
+        Ok(Case { volume, root, writers: writers.to_vec(), place, under: self.under })
     }
 
     /// Load from all connections until the server is killed, and moments meanwhile.
     fn load(
         &self,
-        mut server: Server,
+        mut running: Running,
         root: Ino,
         shared: &Shared,
         rng: &mut Rng,
@@ -146,9 +185,10 @@ impl Stage {
     ) -> Result<()> {
         let mut clients = Vec::new();
         for id in 0..shared.writers.len() {
-            clients.push((id, server.client()?, rng.fork()));
+            clients.push((id, running.server.client()?, rng.fork()));
         }
-        let pid = rustix::process::Pid::from_raw(i32::try_from(server.pid())?).context("pid 0")?;
+        let pid = rustix::process::Pid::from_raw(i32::try_from(running.server.pid())?)
+            .context("pid 0")?;
         std::thread::scope(|scope| {
             let workers: Vec<_> = clients
                 .into_iter()
@@ -170,7 +210,7 @@ impl Stage {
             }
             killed
         })?;
-        server.wait_end(Duration::from_secs(60))?;
+        running.server.wait_end(Duration::from_secs(60))?;
         cases.push(self.moment(root, shared, Place::End));
         Ok(())
     }
@@ -184,7 +224,7 @@ impl Stage {
         for writer in &mut writers {
             writer.crashed(now_ms());
         }
-        Case { volume, root, writers, place }
+        Case { volume, root, writers, place, under: self.under }
     }
 }
 
