@@ -71,6 +71,7 @@ fn main() -> Result<ExitCode> {
         None => ServerCommand::under_test()?.with(&FLAGS),
     };
     println!("server    {}", base.line());
+    println!("folder    {}", folder.path().display());
     let commands =
         args.drivers.iter().map(|driver| base.with(&["--io-driver", driver, "--ack", "durable"]));
     let options = Options {

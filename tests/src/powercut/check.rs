@@ -25,7 +25,9 @@ pub enum Place {
     Recovery(u32),
     /// Under load.
     Load,
-    /// After the process had been killed and all its requests were answered.
+    /// While the server ended in good order.
+    Stop,
+    /// After the process had ended and all its requests were answered.
     End,
 }
 
@@ -33,14 +35,14 @@ impl Place {
     /// Images drawn of one moment.
     pub fn images(self) -> u32 {
         match self {
-            Place::Creation | Place::End => 2,
+            Place::Creation | Place::Stop | Place::End => 2,
             Place::Recovery(_) | Place::Load => 4,
         }
     }
 
     /// Whether clients had written by then.
     pub fn is_loaded(self) -> bool {
-        matches!(self, Place::Load | Place::End)
+        matches!(self, Place::Load | Place::Stop | Place::End)
     }
 }
 

@@ -19,6 +19,12 @@ pub struct Report {
     pub worlds: u64,
     /// Worlds by the driver that their server reported.
     pub drivers: BTreeMap<String, u64>,
+    /// Victims that the servers under load compacted.
+    pub compactions: u64,
+    /// Checkpoints that they took.
+    pub checkpoints: u64,
+    /// Reads of the disk that they made.
+    pub device_reads: u64,
     /// Images opened and judged.
     pub images: u64,
     /// Images by where the power was cut.
@@ -88,6 +94,11 @@ impl fmt::Display for Report {
         writeln!(f, "worlds    {worlds}, by driver {:?}", self.drivers)?;
         writeln!(f, "arrived   {}: {} syncs in all", self.counts, self.counts.syncs())?;
         writeln!(f, "load      {} writes acknowledged, {} reads judged", self.writes, self.reads)?;
+        writeln!(
+            f,
+            "meanwhile {} compactions, {} checkpoints, {} reads of the disk",
+            self.compactions, self.checkpoints, self.device_reads
+        )?;
         writeln!(f, "images    {images}, {lossy} of them lack something: {:?}", self.places)?;
         writeln!(
             f,

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const DEPTH: u32 = 3;
 /// Moments under load per world.
 const MOMENTS: u32 = 6;
+/// The last writes of an orderly end are about so many arrivals and answers.
+const STOP_EVENTS: u64 = 60;
 /// How slow the disk of a world may be, in microseconds: from one that answers at once to one whose writes pile up.
 const PACES_US: [u64; 5] = [0, 100, 400, 2000, 10_000];
 /// The name of the world's folder in the mount.
@@ -189,6 +191,9 @@ impl Stage {
         }
         let pid = rustix::process::Pid::from_raw(i32::try_from(running.server.pid())?)
             .context("pid 0")?;
+        let orderly = rng.u32(..4) == 0;
+        let signal =
+            if orderly { rustix::process::Signal::TERM } else { rustix::process::Signal::KILL };
         std::thread::scope(|scope| {
             let workers: Vec<_> = clients
                 .into_iter()
@@ -199,20 +204,33 @@ impl Stage {
                 let count = rng.u64(1..=200);
                 let rare = rng.u32(..3) == 0;
                 self.hub.arm(if rare { Moment::Rare(count % 8 + 1) } else { Moment::Event(count) });
-                self.hub.wait_frozen(Duration::from_millis(300));
-                cases.push(self.moment(root, shared, Place::Load));
-                self.hub.release();
+                cases.push(self.wait_moment(root, shared, Place::Load));
             }
+            let noted = note_work(&running.server, report);
+            self.hub.arm(Moment::Event(rng.u64(1..=STOP_EVENTS)));
             shared.stop.store(true, Ordering::SeqCst);
-            let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let killed = rustix::process::kill_process(pid, signal);
+            if orderly {
+                cases.push(self.wait_moment(root, shared, Place::Stop));
+            }
+            self.hub.release();
             for worker in workers {
                 report.add_load(worker.join().unwrap_or_default());
             }
-            killed
+            killed?;
+            noted
         })?;
         running.server.wait_end(Duration::from_secs(60))?;
         cases.push(self.moment(root, shared, Place::End));
         Ok(())
+    }
+
+    /// Waits until the world stands still, or not much longer, copies it, and lets it go on.
+    fn wait_moment(&self, root: Ino, shared: &Shared, place: Place) -> Case {
+        self.hub.wait_frozen(Duration::from_millis(300));
+        let case = self.moment(root, shared, place);
+        self.hub.release();
+        case
     }
 
     /// Copies the books, and the volume as it is while nobody can write into them.
@@ -234,10 +252,30 @@ fn is_ready(server: &Server) -> bool {
     matches!(asked, Ok(Reply::Simple(_)))
 }
 
+/// A value of INFO.
+fn info(server: &Server, section: &str, name: &str) -> Result<Option<String>> {
+    let Reply::Bulk(text) = server.client()?.words(&format!("INFO {section}"))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&text);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(value.map(str::to_owned))
+}
+
 fn note_driver(server: &Server, report: &mut Report) -> Result<()> {
-    let Reply::Bulk(text) = server.client()?.words("INFO server")? else { return Ok(()) };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let driver = text.lines().find_map(|line| line.strip_prefix("io_driver:"));
-    *report.drivers.entry(driver.unwrap_or("unknown").to_owned()).or_default() += 1;
+    let driver = info(server, "server", "io_driver")?.unwrap_or_default();
+    *report.drivers.entry(driver).or_default() += 1;
+    Ok(())
+}
+
+/// What the engine did besides taking writes, which is what a short world might never come to.
+fn note_work(server: &Server, report: &mut Report) -> Result<()> {
+    for (name, total) in [
+        ("compactions", &mut report.compactions),
+        ("checkpoints", &mut report.checkpoints),
+        ("device_reads", &mut report.device_reads),
+    ] {
+        *total += info(server, "ember", name)?.unwrap_or_default().parse::<u64>().unwrap_or(0);
+    }
     Ok(())
 }
