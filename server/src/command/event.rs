@@ -23,6 +23,24 @@ pub struct Message {
 }
 
 impl Context<'_> {
+    /// Publishes a keyspace event, if anyone asked for its class.
+    pub fn notify(&mut self, class: u32, event: &str, key: &[u8]) {
+        if self.state.config.notify_keyspace_events & class != 0 {
+            self.notify_in(self.session.db, class, event, key);
+        }
+    }
+
+    /// As [`Context::notify`], for another database.
+    pub fn notify_in(&mut self, db: u16, class: u32, event: &str, key: &[u8]) {
+        let wanted = self.state.config.notify_keyspace_events;
+        if wanted & class == 0 {
+            return;
+        }
+        for (channel, message) in notify::messages(wanted, class, db, event, key) {
+            self.publish(&channel, &message);
+        }
+    }
+
     /// Sends `message` to everyone who listens to `channel`. Returns how many that are.
     pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
         if self.state.pubsub.is_silent() {

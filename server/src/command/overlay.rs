@@ -319,7 +319,7 @@ impl Context<'_> {
         let max = self.shard()?.value_bytes_max();
         let (name, db) = (key.bytes(), key.namespace().0);
         if value.len() > max || 2 * name.len() + value.len() + 4 * RECORD_OVERHEAD > 2 * max {
-            return Err(super::context::too_large(value.len(), max));
+            return Err(super::write::too_large(value.len(), max));
         }
         let stored = self.stored(key)?;
         let found = Found {

@@ -6,7 +6,7 @@
 
 use emberlog_engine::{Key, Label, Room, UnixMillis};
 
-use crate::command::context::refusal;
+use crate::command::write::refusal;
 use crate::command::{Context, RECORD_OVERHEAD, Stop, text};
 use crate::value::Kind;
 
