@@ -7,6 +7,8 @@
 
 use emberlog_engine::{Found, Key, UnixMillis};
 
+use super::collection::{numbered, ranged};
+use super::parse::is;
 use super::{Context, Stop, text};
 use crate::resp::{Args, parse_double};
 use crate::serve::blocked::Blocked;
@@ -69,4 +71,69 @@ pub(super) fn wait(
     keys.sort_unstable();
     keys.dedup();
     Err(Stop::Block(Box::new(Blocked { keys, deadline })))
+}
+
+/// The first of the keys of `args` that holds a value of `kind`; its last argument is how long to wait for
+/// one. `None`: the reply is complete.
+pub(super) fn first_or_wait<'a>(
+    cx: &mut Context<'_>,
+    args: Args<'a>,
+    kind: Kind,
+) -> Result<Option<(Key<'a>, Found)>, Stop> {
+    let last = args.len() - 1;
+    let patience = timeout(cx, &args[last])?;
+    let keys = args.first(last).from(1);
+    let first = first_with(cx, keys, kind)?;
+    if first.is_none() {
+        wait(cx, keys, patience)?;
+        cx.reply.null_array();
+    }
+    Ok(first)
+}
+
+/// What LMPOP and ZMPOP are to take, and from where.
+pub(super) struct Pop<'a, S> {
+    pub(super) key: Key<'a>,
+    pub(super) found: Found,
+    pub(super) side: S,
+    pub(super) count: usize,
+}
+
+/// Reads `[timeout] numkeys key ... side [COUNT n]`, where `numkeys` is argument `at`, and finds the first
+/// key that holds a value of `kind`, or waits for one. `None`: the reply is complete.
+pub(super) fn many_or_wait<'a, S>(
+    cx: &mut Context<'_>,
+    args: Args<'a>,
+    at: usize,
+    kind: Kind,
+    side: fn(&[u8]) -> Result<S, Stop>,
+) -> Result<Option<Pop<'a, S>>, Stop> {
+    let patience = if at == 2 { Some(timeout(cx, &args[1])?) } else { None };
+    let (keys, rest) = numbered(args, at, "ERR numkeys should be greater than 0")?;
+    let side = side(rest.get(0).ok_or(text::SYNTAX)?)?;
+    let count = count(rest.from(1))?;
+    let Some((key, found)) = first_with(cx, keys, kind)? else {
+        if let Some(patience) = patience {
+            wait(cx, keys, patience)?;
+        }
+        cx.reply.null_array();
+        return Ok(None);
+    };
+    Ok(Some(Pop { key, found, side, count }))
+}
+
+/// The COUNT of LMPOP and ZMPOP.
+fn count(options: Args<'_>) -> Result<usize, Stop> {
+    match (options.get(0), options.get(1)) {
+        (None, _) => Ok(1),
+        (Some(word), Some(count)) if is(word, "count") => {
+            let text = Some("ERR count should be greater than 0");
+            let count = ranged(count, 1, i64::MAX, text)?;
+            if options.len() > 2 {
+                return Err(text::SYNTAX);
+            }
+            Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        }
+        _ => Err(text::SYNTAX),
+    }
 }

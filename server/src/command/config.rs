@@ -4,7 +4,7 @@
 //! Never knows: what settings there are (see `config::table`).
 //! Invariant: CONFIG SET changes all of the given settings or none.
 
-use super::parse::{error, is};
+use super::parse::{error, is, wrong_arity};
 use super::table::flag::{ADMIN, DANGEROUS, LOADING, NOSCRIPT, STALE};
 use super::{Command, Context, Group, Outcome, Stop};
 use crate::config::{self, Config, PrefixStats};
@@ -58,7 +58,7 @@ fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if !args.len().is_multiple_of(2) {
-        return Err(Stop::error("ERR wrong number of arguments for 'config|set' command"));
+        return Err(wrong_arity("config|set"));
     }
     let mut changed = cx.state.config.clone();
     for at in (2..args.len()).step_by(2) {

@@ -45,7 +45,7 @@ pub(super) static COMMANDS: &[Command] = &[
 
 fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len() > 2 {
-        return Err(Stop::error("ERR wrong number of arguments for 'ping' command"));
+        return Err(super::parse::wrong_arity("ping"));
     }
     if cx.session.subscriptions() > 0 && cx.session.proto == Proto::Resp2 {
         cx.reply.array(2);

@@ -54,7 +54,7 @@ pub struct Context<'a> {
     pub(crate) shard: Option<&'a mut Shard>,
 }
 
-impl<'a> Context<'a> {
+impl Context<'_> {
     /// The store.
     ///
     /// # Errors

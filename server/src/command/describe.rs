@@ -92,8 +92,10 @@ fn full_name(command: &Command, container: Option<&str>) -> String {
 
 fn info_of(cx: &mut Context<'_>, command: &Command, container: Option<&str>) {
     let (first, last, step) = command.keys.legacy();
-    let movable =
-        matches!(command.keys, Keys::Counted { .. } | Keys::TargetAndCounted | Keys::Sort);
+    let movable = matches!(
+        command.keys,
+        Keys::Counted { .. } | Keys::TargetAndCounted | Keys::Storing { .. }
+    );
     let reply = &mut cx.reply;
     reply.array(10);
     reply.bulk(full_name(command, container).as_bytes());
@@ -135,7 +137,7 @@ fn key_specs(cx: &mut Context<'_>, command: &Command) {
             let numbers = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
             ("keynum", numbers, at)
         }
-        Keys::Sort => ("range", [("lastkey", 0), ("keystep", 1), ("limit", 0)], 1),
+        Keys::Storing { .. } => ("range", [("lastkey", 0), ("keystep", 1), ("limit", 0)], 1),
         Keys::TargetAndCounted => {
             let numbers = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
             ("keynum", numbers, 2)

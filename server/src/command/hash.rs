@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use emberlog_engine::{Found, Key, UnixMillis};
 
 use super::counter::{sum, sum_of_floats};
-use super::parse::{error, float, integer};
+use super::parse::{float, integer, wrong_arity};
 use super::table::flag::{DENYOOM, FAST, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::notify;
@@ -72,6 +72,9 @@ pub(super) fn find<'a>(
 ) -> Result<(Key<'a>, Option<Found>), Stop> {
     let key = cx.key(args.at(1))?;
     let found = cx.find_kind(&key, Kind::Hash)?;
+    if let Some(found) = found.as_ref().filter(|_| cx.overlay.is_none()) {
+        cx.meet_hash(&key, &found.value, found.expires_at);
+    }
     Ok((key, found))
 }
 
@@ -159,8 +162,7 @@ impl<'a> Newest<'a> {
 fn hset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let old_form = args[0].len() == "hmset".len();
     if !args.len().is_multiple_of(2) {
-        let name = if old_form { "hmset" } else { "hset" };
-        return Err(error(format!("ERR wrong number of arguments for '{name}' command")));
+        return Err(wrong_arity(if old_form { "hmset" } else { "hset" }));
     }
     let (key, found) = find(cx, args)?;
     let changes: Vec<(&[u8], &[u8])> =

@@ -1,4 +1,4 @@
-//! Fields of a hash that expire by themselves: the HEXPIRE family, HGETEX, HSETEX, HGETDEL.
+//! Fields of a hash that expire by themselves: the HEXPIRE family, HGETEX, HGETDEL; HSETEX is in `hash_setex`.
 //!
 //! Owns: their options and conditions, those of Redis 7.4 and 8.
 //! Never knows: the layout (see `value::hash`).
@@ -13,7 +13,7 @@ use super::collection::ranged;
 use super::hash::{find, own, put, view};
 use super::parse::{Clock, integer, invalid_expire, is};
 use super::table::flag::{DENYOOM, FAST, READONLY, WRITE};
-use super::{Command, Context, Group, Keys, Outcome, Stop, text};
+use super::{Command, Context, Group, Keys, Outcome, Stop};
 use crate::notify;
 use crate::resp::Args;
 use crate::value::hash::{Builder, Field};
@@ -76,21 +76,24 @@ pub(super) static COMMANDS: &[Command] = &[
         .flags(WRITE | FAST),
     entry("hgetex", -5, "8.0.0", "Returns the values of fields and sets their expiry.", hgetex)
         .flags(WRITE | FAST),
-    entry("hsetex", -6, "8.0.0", "Sets fields and their expiry.", hsetex),
+    entry("hsetex", -6, "8.0.0", "Sets fields and their expiry.", super::hash_setex::hsetex),
 ];
 
-/// Reads `FIELDS numfields` and what follows, `per_field` arguments for each.
-fn fields_of(args: Args<'_>, per_field: usize) -> Result<Args<'_>, Stop> {
+/// What HEXPIRE and its like say of a number of fields that is none, and what all others say.
+const FEW_TO_EXPIRE: &str = "ERR Parameter `numFields` should be greater than 0";
+const FEW: &str = "ERR Number of fields must be a positive integer";
+
+/// Reads `FIELDS numfields` and the names that follow.
+fn fields_of<'a>(args: Args<'a>, few: &'static str) -> Result<Args<'a>, Stop> {
     if !args.get(0).is_some_and(|word| is(word, "fields")) {
         return Err(Stop::error(
             "ERR Mandatory argument FIELDS is missing or not at the right position",
         ));
     }
-    let few = "ERR Parameter `numFields` should be greater than 0";
     let count = args.get(1).ok_or(Stop::error(few))?;
-    let count = usize::try_from(ranged(count, 1, i64::MAX, Some(few))?).unwrap_or(usize::MAX);
+    let count = ranged(count, 1, i64::MAX, Some(few))?;
     let rest = args.from(2);
-    if count.checked_mul(per_field) != Some(rest.len()) {
+    if usize::try_from(count) != Ok(rest.len()) {
         return Err(Stop::error(
             "ERR The `numfields` parameter must match the number of arguments",
         ));
@@ -131,7 +134,12 @@ impl Condition {
 }
 
 /// The moment that `arg` stands for; one in the past is as good as now.
-fn moment(cx: &Context<'_>, arg: &[u8], clock: Clock, command: &str) -> Result<UnixMillis, Stop> {
+pub(super) fn moment(
+    cx: &Context<'_>,
+    arg: &[u8],
+    clock: Clock,
+    command: &str,
+) -> Result<UnixMillis, Stop> {
     let amount = integer(arg)?;
     if amount < 0 {
         return Err(Stop::error("ERR invalid expire time, must be >= 0"));
@@ -207,10 +215,11 @@ fn change(
 }
 
 fn hexpire(cx: &mut Context<'_>, args: Args<'_>, clock: Clock, name: &str) -> Outcome {
+    let (key, found) = find(cx, args)?;
     let moment = moment(cx, &args[2], clock, name)?;
     let condition = Condition::parse(&args[3]);
-    let names = fields_of(args.from(if condition == Condition::None { 3 } else { 4 }), 1)?;
-    let (key, found) = find(cx, args)?;
+    let words = args.from(if condition == Condition::None { 3 } else { 4 });
+    let names = fields_of(words, FEW_TO_EXPIRE)?;
     let fates = change(cx, &key, found.as_ref(), names, |field| {
         if condition.allows(field.expires_at, moment) { Fate::Expires(moment) } else { Fate::Kept }
     })?;
@@ -227,8 +236,8 @@ fn hexpire(cx: &mut Context<'_>, args: Args<'_>, clock: Clock, name: &str) -> Ou
 }
 
 fn hpersist(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let names = fields_of(args.from(2), 1)?;
     let (key, found) = find(cx, args)?;
+    let names = fields_of(args.from(2), FEW)?;
     let fates = change(cx, &key, found.as_ref(), names, |field| {
         if field.expires_at.is_some() { Fate::Stays } else { Fate::Kept }
     })?;
@@ -248,8 +257,8 @@ fn remaining(
     args: Args<'_>,
     show: fn(UnixMillis, UnixMillis) -> u64,
 ) -> Outcome {
-    let names = fields_of(args.from(2), 1)?;
     let (_, found) = find(cx, args)?;
+    let names = fields_of(args.from(2), FEW)?;
     cx.count_read(found.is_some());
     let hash = view(cx, found.as_ref())?;
     cx.reply.array(names.len());
@@ -263,12 +272,18 @@ fn remaining(
     Ok(())
 }
 
-/// Writes the values of `names` as they are in `found`.
-fn reply_values(cx: &mut Context<'_>, found: Option<&Found>, names: Args<'_>) -> Outcome {
+/// Writes the values of `names` as they were in `found`, those that still were there when it was their
+/// turn.
+fn reply_values(
+    cx: &mut Context<'_>,
+    found: Option<&Found>,
+    names: Args<'_>,
+    fates: &[Option<Fate>],
+) -> Outcome {
     let hash = view(cx, found)?;
     cx.reply.array(names.len());
-    for name in names.iter() {
-        match hash.get(name) {
+    for (name, fate) in names.iter().zip(fates) {
+        match hash.get(name).filter(|_| fate.is_some()) {
             Some(value) => cx.reply.bulk(value),
             None => cx.reply.null(),
         }
@@ -277,14 +292,15 @@ fn reply_values(cx: &mut Context<'_>, found: Option<&Found>, names: Args<'_>) ->
 }
 
 fn hgetdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let names = fields_of(args.from(2), 1)?;
     let (key, found) = find(cx, args)?;
+    let names = fields_of(args.from(2), FEW)?;
     cx.count_read(found.is_some());
-    change(cx, &key, found.as_ref(), names, |_| Fate::Gone)?;
-    reply_values(cx, found.as_ref(), names)
+    let fates = change(cx, &key, found.as_ref(), names, |_| Fate::Gone)?;
+    reply_values(cx, found.as_ref(), names, &fates)
 }
 
 fn hgetex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, found) = find(cx, args)?;
     let (fate, at) = match &args[2] {
         word if is(word, "persist") => (Fate::Stays, 3),
         word => match Clock::named(word) {
@@ -292,89 +308,10 @@ fn hgetex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             Some(clock) => (Fate::Expires(moment(cx, &args[3], clock, "hgetex")?), 4),
         },
     };
-    let names = fields_of(args.from(at), 1)?;
-    let (key, found) = find(cx, args)?;
+    let names = fields_of(args.from(at), FEW)?;
     cx.count_read(found.is_some());
-    change(cx, &key, found.as_ref(), names, |field| {
+    let fates = change(cx, &key, found.as_ref(), names, |field| {
         if fate == Fate::Stays && field.expires_at.is_none() { Fate::Kept } else { fate }
     })?;
-    reply_values(cx, found.as_ref(), names)
-}
-
-/// Options of HSETEX.
-#[derive(Default)]
-struct Options {
-    absent_only: bool,
-    present_only: bool,
-    keep_expiry: bool,
-    expires_at: Option<UnixMillis>,
-}
-
-impl Options {
-    /// Reads the words before FIELDS. Returns also where that is.
-    fn parse(cx: &Context<'_>, args: Args<'_>) -> Result<(Options, usize), Stop> {
-        let (mut options, mut at) = (Options::default(), 2);
-        while let Some(word) = args.get(at).filter(|word| !is(word, "fields")) {
-            if is(word, "fnx") {
-                options.absent_only = true;
-            } else if is(word, "fxx") {
-                options.present_only = true;
-            } else if is(word, "keepttl") {
-                options.keep_expiry = true;
-            } else {
-                let clock = Clock::named(word).ok_or(text::SYNTAX)?;
-                at += 1;
-                let amount = args.get(at).ok_or(text::SYNTAX)?;
-                let moment = moment(cx, amount, clock, "hsetex")?;
-                if options.expires_at.replace(moment).is_some() {
-                    return Err(text::SYNTAX);
-                }
-            }
-            at += 1;
-        }
-        let contradiction = options.absent_only && options.present_only
-            || options.keep_expiry && options.expires_at.is_some();
-        if contradiction { Err(text::SYNTAX) } else { Ok((options, at)) }
-    }
-}
-
-fn hsetex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (options, at) = Options::parse(cx, args)?;
-    let given = fields_of(args.from(at), 2)?;
-    let (key, found) = find(cx, args)?;
-    let hash = view(cx, found.as_ref())?;
-    let mut names = (0..given.len()).step_by(2).map(|at| given.at(at));
-    let refused = options.absent_only && names.clone().any(|name| hash.get(name).is_some())
-        || options.present_only && names.any(|name| hash.get(name).is_none());
-    if refused {
-        cx.reply.integer(0);
-        return Ok(());
-    }
-    let mut fields: Vec<Field<'_>> = hash.fields().collect();
-    for at in (0..given.len()).step_by(2) {
-        let (name, value) = (given.at(at), given.at(at + 1));
-        if let Some(field) = fields.iter_mut().find(|field| field.name == name) {
-            let expires_at =
-                if options.keep_expiry { field.expires_at } else { options.expires_at };
-            *field = Field { name, value, expires_at };
-        } else {
-            fields.push(Field { name, value, expires_at: options.expires_at });
-        }
-    }
-    let mut builder = Builder::default();
-    let now = cx.now;
-    let lasts = |field: &Field<'_>| field.expires_at.is_none_or(|at| at > now);
-    fields.into_iter().filter(lasts).for_each(|field| builder.push(field));
-    let emptied = builder.is_empty();
-    put(cx, &key, builder, found.as_ref().and_then(own))?;
-    cx.notify(notify::HASH, "hset", &args[1]);
-    if options.expires_at.is_some() {
-        let past = options.expires_at.is_some_and(|at| at <= now);
-        cx.notify(notify::HASH, if past { "hdel" } else { "hexpire" }, &args[1]);
-    }
-    if emptied {
-        cx.notify(notify::GENERIC, "del", &args[1]);
-    }
-    cx.reply.integer(1);
-    Ok(())
+    reply_values(cx, found.as_ref(), names, &fates)
 }

@@ -29,8 +29,13 @@ pub enum Keys {
     },
     /// The first argument is one, the second the number of the others, which follow it.
     TargetAndCounted,
-    /// The first argument is one, and what follows STORE.
-    Sort,
+    /// The first argument is one, and what follows the last of `words` at or behind argument `from`.
+    Storing {
+        /// First position of the words.
+        from: usize,
+        /// In lower case.
+        words: &'static [&'static str],
+    },
 }
 
 impl Keys {
@@ -50,7 +55,7 @@ impl Keys {
         match self {
             Keys::None => false,
             Keys::Range { first, last, .. } => last < 0 || last.unsigned_abs() > first,
-            Keys::Counted { .. } | Keys::TargetAndCounted | Keys::Sort => true,
+            Keys::Counted { .. } | Keys::TargetAndCounted | Keys::Storing { .. } => true,
         }
     }
 
@@ -58,7 +63,7 @@ impl Keys {
     pub fn of(self, args: Args<'_>) -> impl Iterator<Item = &[u8]> + use<'_> {
         let target = match self {
             Keys::TargetAndCounted => args.get(1),
-            Keys::Sort => stored_by_sort(args),
+            Keys::Storing { from, words } => stored(args, from, words),
             _ => None,
         };
         let (first, end, step) = self.positions(args);
@@ -69,7 +74,7 @@ impl Keys {
     fn positions(self, args: Args<'_>) -> (usize, usize, usize) {
         match self {
             Keys::None => (0, 0, 1),
-            Keys::Sort => (1, 2.min(args.len()), 1),
+            Keys::Storing { .. } => (1, 2.min(args.len()), 1),
             Keys::Range { first, last, step } => {
                 let end = match usize::try_from(last) {
                     Ok(last) => last + 1,
@@ -94,17 +99,18 @@ impl Keys {
             Keys::Range { first, last, step } => {
                 (number(first), i64::try_from(last).unwrap_or(0), number(step))
             }
-            Keys::TargetAndCounted | Keys::Sort => (1, 1, 1),
+            Keys::TargetAndCounted | Keys::Storing { .. } => (1, 1, 1),
             Keys::None | Keys::Counted { .. } => (0, 0, 0),
         }
     }
 }
 
-/// Where SORT stores its result.
-fn stored_by_sort(args: Args<'_>) -> Option<&[u8]> {
-    let words = args.from(2);
-    let store = (0..words.len()).rev().find(|at| words[*at].eq_ignore_ascii_case(b"store"))?;
-    words.get(store + 1)
+/// Where a command stores its result that says so by one of `words`.
+fn stored<'a>(args: Args<'a>, from: usize, words: &[&str]) -> Option<&'a [u8]> {
+    let says =
+        |at: &usize| words.iter().any(|word| args[*at].eq_ignore_ascii_case(word.as_bytes()));
+    let store = (from..args.len()).rev().find(says)?;
+    args.get(store + 1)
 }
 
 impl Command {
@@ -164,8 +170,13 @@ mod tests {
         let storing = Keys::TargetAndCounted;
         assert_eq!(found(storing, "zunionstore t 2 a b WEIGHTS 1 2"), ["t", "a", "b"]);
         assert_eq!(found(storing, "zunionstore t x a"), ["t"]);
-        assert_eq!(found(Keys::Sort, "sort a BY x LIMIT 0 1 store t"), ["t", "a"]);
-        assert_eq!(found(Keys::Sort, "sort a store"), ["a"]);
+        let sort = Keys::Storing { from: 2, words: &["store"] };
+        assert_eq!(found(sort, "sort a BY x LIMIT 0 1 store t"), ["t", "a"]);
+        assert_eq!(found(sort, "sort a store"), ["a"]);
+        assert_eq!(found(sort, "sort"), Vec::<String>::new());
+        let geo = Keys::Storing { from: 6, words: &["store", "storedist"] };
+        assert_eq!(found(geo, "georadius a 1 2 3 m STOREDIST t"), ["t", "a"]);
+        assert_eq!(found(geo, "georadius a store 2 3 m"), ["a"]);
         for count in ["99", "-1", "9223372036854775807", "x", "0"] {
             let keys = found(counted, &format!("eval s {count} a"));
             assert!(keys.len() <= 1, "{count}");

@@ -7,7 +7,7 @@
 use emberlog_engine::{Found, Key};
 
 use super::collection::{bulks, positive, rewrite, shrink, span};
-use super::parse::{error, integer, is};
+use super::parse::{integer, is, wrong_arity};
 use super::table::flag::{DENYOOM, FAST, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::notify;
@@ -117,8 +117,7 @@ pub(super) fn take<'a>(
 
 fn pop(cx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
     if args.len() > 3 {
-        let name = pop_event(end);
-        return Err(error(format!("ERR wrong number of arguments for '{name}' command")));
+        return Err(wrong_arity(pop_event(end)));
     }
     let count = args.get(2).map(positive).transpose()?;
     let (key, found) = find(cx, args)?;

@@ -7,8 +7,8 @@
 
 use emberlog_engine::Found;
 
-use super::blocking::{first_with, timeout, wait};
-use super::collection::{bulks, numbered, ranged, rewrite, shrink};
+use super::blocking::{Pop, first_or_wait, many_or_wait, timeout, wait};
+use super::collection::{bulks, rewrite, shrink};
 use super::list::{peek, pop_event, push_event, take, view};
 use super::parse::is;
 use super::table::flag::{BLOCKING, DENYOOM, FAST, NOSCRIPT, WRITE};
@@ -161,14 +161,7 @@ fn transfer(
 
 /// BLPOP and BRPOP.
 fn pop_one(cx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
-    let last = args.len() - 1;
-    let patience = timeout(cx, &args[last])?;
-    let keys = args.first(last).from(1);
-    let Some((key, found)) = first_with(cx, keys, Kind::List)? else {
-        wait(cx, keys, patience)?;
-        cx.reply.null_array();
-        return Ok(());
-    };
+    let Some((key, found)) = first_or_wait(cx, args, Kind::List)? else { return Ok(()) };
     let taken = take(cx, &key, &found, end, 1)?;
     cx.reply.array(2);
     cx.reply.bulk(key.bytes());
@@ -178,37 +171,13 @@ fn pop_one(cx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
 
 /// LMPOP and BLMPOP, whose number of keys is argument `at`.
 fn pop_many(cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Outcome {
-    let patience = if at == 2 { Some(timeout(cx, &args[1])?) } else { None };
-    let (keys, rest) = numbered(args, at, "ERR numkeys should be greater than 0")?;
-    let end = end(rest.get(0).ok_or(text::SYNTAX)?)?;
-    let count = count(rest.from(1))?;
-    let Some((key, found)) = first_with(cx, keys, Kind::List)? else {
-        if let Some(patience) = patience {
-            wait(cx, keys, patience)?;
-        }
-        cx.reply.null_array();
+    let Some(Pop { key, found, side, count }) = many_or_wait(cx, args, at, Kind::List, end)? else {
         return Ok(());
     };
-    let taken = take(cx, &key, &found, end, count)?;
+    let taken = take(cx, &key, &found, side, count)?;
     cx.reply.array(2);
     cx.reply.bulk(key.bytes());
     cx.reply.array(taken.len());
     bulks(cx, taken.into_iter());
     Ok(())
-}
-
-/// The COUNT of LMPOP and ZMPOP.
-pub(super) fn count(options: Args<'_>) -> Result<usize, Stop> {
-    match (options.get(0), options.get(1)) {
-        (None, _) => Ok(1),
-        (Some(word), Some(count)) if is(word, "count") => {
-            let text = Some("ERR count should be greater than 0");
-            let count = ranged(count, 1, i64::MAX, text)?;
-            if options.len() > 2 {
-                return Err(text::SYNTAX);
-            }
-            Ok(usize::try_from(count).unwrap_or(usize::MAX))
-        }
-        _ => Err(text::SYNTAX),
-    }
 }

@@ -21,6 +21,7 @@ static FAMILIES: &[&[Command]] = &[
     super::hyperloglog::COMMANDS,
     super::sort::COMMANDS,
     super::geo::COMMANDS,
+    super::geo_search::COMMANDS,
     super::expiry::COMMANDS,
     super::keyspace::COMMANDS,
     super::copy::COMMANDS,

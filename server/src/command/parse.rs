@@ -31,6 +31,11 @@ pub(super) fn error(text: String) -> Stop {
     Stop::Error(Cow::Owned(text))
 }
 
+/// More or fewer arguments than `command` takes.
+pub(super) fn wrong_arity(command: &str) -> Stop {
+    error(format!("ERR wrong number of arguments for '{command}' command"))
+}
+
 /// Unit and base of an expiry argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Clock {

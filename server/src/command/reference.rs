@@ -75,6 +75,11 @@ fn positions(keys: Keys) -> String {
         Keys::Range { first, last, step } => format!("{first} to {last}, every {step}"),
         Keys::Counted { at } => format!("as many as {at} says, from {}", at + 1),
         Keys::TargetAndCounted => "1, and as many as 2 says, from 3".to_owned(),
-        Keys::Sort => "1, and what follows STORE".to_owned(),
+        Keys::Storing { words, .. } => {
+            format!(
+                "1, and what follows {}",
+                words.join(" or ").to_uppercase().replace(" OR ", " or ")
+            )
+        }
     }
 }

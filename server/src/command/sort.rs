@@ -26,7 +26,7 @@ pub(super) static COMMANDS: &[Command] = &[
         "Returns the elements of a collection in order, or stores them.",
         |cx, args| sort(cx, args, false),
     )
-    .keys(Keys::Sort)
+    .keys(Keys::Storing { from: 2, words: &["store"] })
     .flags(WRITE | DENYOOM | TIMED),
     Command::new(
         "sort_ro",

@@ -6,7 +6,7 @@
 
 use emberlog_engine::{Found, Key, UnixMillis};
 
-use super::parse::{Clock, error, integer, invalid_expire, is};
+use super::parse::{Clock, integer, invalid_expire, is, wrong_arity};
 use super::table::flag::{DENYOOM, FAST, TIMED, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::notify;
@@ -205,7 +205,7 @@ fn setex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn check_pairs(args: Args<'_>, name: &str) -> Result<(), Stop> {
     if args.len().is_multiple_of(2) {
-        return Err(error(format!("ERR wrong number of arguments for '{name}' command")));
+        return Err(wrong_arity(name));
     }
     Ok(())
 }

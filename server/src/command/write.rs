@@ -9,7 +9,7 @@ use emberlog_engine::{Key, Label, Lsn, Namespace, Refused, Room, UnixMillis};
 
 use super::prefix::Seal;
 use super::{Context, RECORD_OVERHEAD, Stop, parse, text};
-use crate::value::Kind;
+use crate::value::{Kind, hash};
 
 impl<'a> Context<'a> {
     /// Makes sure that a value of `bytes` bytes can be written now. To be called before the first
@@ -71,6 +71,9 @@ impl<'a> Context<'a> {
         let now = self.now;
         let lsn = self.shard()?.put(key, kind.tag(), value, expires_at, now).map_err(refusal)?;
         self.written(key, lsn);
+        if kind == Kind::Hash {
+            self.meet_hash(key, value, expires_at);
+        }
         if !self.state.blocked.is_empty() && matches!(kind, Kind::List | Kind::ZSet) {
             self.state.blocked.written(key.namespace().0, key.bytes());
         }
@@ -146,6 +149,26 @@ impl<'a> Context<'a> {
         if !self.state.watched.is_empty() {
             self.touch_watched(key.namespace().0, key.bytes());
         }
+        if !self.state.fields.is_empty() {
+            self.state.fields.forget(key.namespace().0, key.bytes());
+        }
+    }
+
+    /// Remembers when fields of a hash will expire, if somebody wants to hear of it.
+    pub(super) fn meet_hash(
+        &mut self,
+        key: &Key<'_>,
+        value: &[u8],
+        expires_at: Option<UnixMillis>,
+    ) {
+        let (db, name) = (key.namespace().0, key.bytes());
+        if hash::is_expiring(value)
+            && self.state.hears_of_fields()
+            && !self.state.fields.knows(db, name)
+        {
+            let own = hash::own_expiry(value, expires_at);
+            self.state.fields.remember((db, name), value, own, self.now);
+        }
     }
 
     fn note_lsn(&mut self, lsn: Lsn) {
@@ -174,6 +197,7 @@ impl<'a> Context<'a> {
         }
         let now = self.now;
         let lsn = self.shard()?.clear(Namespace(db), now).map_err(refusal)?;
+        self.state.fields.forget_all(Some(db));
         self.wrote = true;
         self.note_lsn(lsn);
         for watcher in self.state.watched.of_database(db) {

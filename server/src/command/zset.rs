@@ -261,7 +261,10 @@ fn zcard(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn zrank(cx: &mut Context<'_>, args: Args<'_>, from_end: bool) -> Outcome {
     let with_score = match args.get(3) {
         None => false,
-        Some(word) if args.len() == 4 && is(word, "withscore") => true,
+        Some(_) if args.len() > 4 => {
+            return Err(super::parse::wrong_arity(if from_end { "zrevrank" } else { "zrank" }));
+        }
+        Some(word) if is(word, "withscore") => true,
         Some(_) => return Err(text::SYNTAX),
     };
     let found = read(cx, args)?;

@@ -7,9 +7,8 @@
 
 use emberlog_engine::{Found, Key};
 
-use super::blocking::{first_with, timeout, wait};
-use super::collection::{numbered, pick, positive, ranged, scan_pattern, shrink};
-use super::list_move::count;
+use super::blocking::{Pop, first_or_wait, many_or_wait};
+use super::collection::{pick, positive, ranged, scan_pattern, shrink};
 use super::parse::is;
 use super::table::flag::{BLOCKING, FAST, NOSCRIPT, READONLY, TIMED, WRITE};
 use super::zset::{encoded, find, read, view};
@@ -133,14 +132,7 @@ fn pop(cx: &mut Context<'_>, args: Args<'_>, side: Side) -> Outcome {
 
 /// BZPOPMIN and BZPOPMAX.
 fn pop_one(cx: &mut Context<'_>, args: Args<'_>, side: Side) -> Outcome {
-    let last = args.len() - 1;
-    let patience = timeout(cx, &args[last])?;
-    let keys = args.first(last).from(1);
-    let Some((key, found)) = first_with(cx, keys, Kind::ZSet)? else {
-        wait(cx, keys, patience)?;
-        cx.reply.null_array();
-        return Ok(());
-    };
+    let Some((key, found)) = first_or_wait(cx, args, Kind::ZSet)? else { return Ok(()) };
     let taken = take(cx, &key, &found, side, 1)?;
     cx.reply.array(1 + 2 * taken.len());
     cx.reply.bulk(key.bytes());
@@ -151,21 +143,18 @@ fn pop_one(cx: &mut Context<'_>, args: Args<'_>, side: Side) -> Outcome {
     Ok(())
 }
 
+fn side(arg: &[u8]) -> Result<Side, Stop> {
+    match arg {
+        arg if is(arg, "min") => Ok(Side::Min),
+        arg if is(arg, "max") => Ok(Side::Max),
+        _ => Err(text::SYNTAX),
+    }
+}
+
 /// ZMPOP and BZMPOP, whose number of keys is argument `at`.
 fn pop_many(cx: &mut Context<'_>, args: Args<'_>, at: usize) -> Outcome {
-    let patience = if at == 2 { Some(timeout(cx, &args[1])?) } else { None };
-    let (keys, rest) = numbered(args, at, "ERR numkeys should be greater than 0")?;
-    let side = match rest.get(0) {
-        Some(word) if is(word, "min") => Side::Min,
-        Some(word) if is(word, "max") => Side::Max,
-        _ => return Err(text::SYNTAX),
-    };
-    let count = count(rest.from(1))?;
-    let Some((key, found)) = first_with(cx, keys, Kind::ZSet)? else {
-        if let Some(patience) = patience {
-            wait(cx, keys, patience)?;
-        }
-        cx.reply.null_array();
+    let Some(Pop { key, found, side, count }) = many_or_wait(cx, args, at, Kind::ZSet, side)?
+    else {
         return Ok(());
     };
     let taken = take(cx, &key, &found, side, count)?;

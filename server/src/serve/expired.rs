@@ -33,6 +33,9 @@ impl State {
 impl Server {
     /// Has the shard report keys that expire exactly while somebody listens.
     pub(super) fn listen_for_expiry(&mut self) {
+        if !self.state.fields.is_empty() && !self.state.hears_of_fields() {
+            self.state.fields.forget_all(None);
+        }
         let wanted = self.state.hears_of_expiry();
         if self.listens != wanted
             && let Some(shard) = &mut self.shard

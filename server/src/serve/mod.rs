@@ -13,6 +13,7 @@ pub mod client;
 pub mod clients;
 mod dispatch;
 pub(crate) mod expired;
+pub mod fields;
 pub mod gather;
 pub mod latency;
 pub mod locks;

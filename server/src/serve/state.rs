@@ -7,6 +7,7 @@
 use emberlog_engine::UnixMillis;
 
 use super::blocked::Queues;
+use super::fields::Fields;
 use super::latency::Latency;
 use super::locks::Locks;
 use super::pubsub::PubSub;
@@ -77,6 +78,8 @@ pub struct State {
     pub blocked: Queues,
     /// Watched keys.
     pub watched: Watched,
+    /// Fields of hashes that will expire, while somebody listens.
+    pub fields: Fields,
     /// Slow commands.
     pub slowlog: SlowLog,
     /// Slow events.
@@ -123,6 +126,7 @@ impl State {
             pubsub: PubSub::default(),
             blocked: Queues::default(),
             watched: Watched::default(),
+            fields: Fields::default(),
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             scripts: None,

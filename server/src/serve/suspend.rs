@@ -226,6 +226,9 @@ impl Server {
         if !self.state.blocked.is_empty() {
             self.time_out_blocked();
         }
+        if self.state.fields.next().is_some_and(|at| at <= self.now) {
+            self.tell_expired_fields();
+        }
         for key in std::mem::take(&mut self.state.unblocked) {
             if self.clients.get(key).is_some_and(|client| client.wait == Wait::Keys) {
                 self.resume(key);
@@ -297,6 +300,9 @@ impl Server {
         let mut consider = |at: UnixMillis| {
             next = Some(next.map_or(at, |next: UnixMillis| next.min(at)));
         };
+        if let Some(at) = self.state.fields.next() {
+            consider(at);
+        }
         if !self.paused.is_empty()
             && let Some(pause) = self.state.pause
         {

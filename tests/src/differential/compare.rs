@@ -13,13 +13,15 @@ const UNORDERED: [&str; 10] = [
 /// Replies whose members are random: only their number and shape are compared.
 const RANDOM: [&str; 4] = ["srandmember", "hrandfield", "zrandmember", "randomkey"];
 /// Replies that tell a time, and by how much they may differ.
-const TIMES: [(&str, i64); 6] = [
+const TIMES: [(&str, i64); 8] = [
     ("ttl", 2),
     ("pttl", 2_000),
     ("expiretime", 2),
     ("pexpiretime", 2_000),
     ("httl", 2),
     ("hpttl", 2_000),
+    ("hexpiretime", 2),
+    ("hpexpiretime", 2_000),
 ];
 
 /// Name of a command in lower case.
@@ -33,10 +35,8 @@ pub fn same(command: &Command, a: &Value, b: &Value) -> bool {
     if RANDOM.contains(&name.as_str()) || name == "spop" {
         return shape(a) == shape(b);
     }
-    if let Some((_, slack)) = TIMES.iter().find(|(timed, _)| *timed == name)
-        && let (Value::Int(a), Value::Int(b)) = (a, b)
-    {
-        return a == b || *a > 0 && *b > 0 && (a - b).abs() <= *slack;
+    if let Some((_, slack)) = TIMES.iter().find(|(timed, _)| *timed == name) {
+        return same_times(a, b, *slack);
     }
     let numbers = name.starts_with('z')
         || name.starts_with("bz")
@@ -49,6 +49,12 @@ pub fn same(command: &Command, a: &Value, b: &Value) -> bool {
         sort(&mut a);
         sort(&mut b);
     }
+    // Places come in any order unless one is asked for; a count without one means the nearest.
+    let searches = name.starts_with("georadius") || name.starts_with("geosearch");
+    if searches && !["asc", "desc", "count"].into_iter().any(has) {
+        sort(&mut a);
+        sort(&mut b);
+    }
     if name == "zscan" {
         by_member(&mut a);
         by_member(&mut b);
@@ -58,6 +64,17 @@ pub fn same(command: &Command, a: &Value, b: &Value) -> bool {
         sort(&mut b);
     }
     equal(&a, &b, numbers)
+}
+
+/// Whether times, or arrays of them, are the same but for `slack`.
+fn same_times(a: &Value, b: &Value, slack: i64) -> bool {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => a == b || *a > 0 && *b > 0 && (a - b).abs() <= slack,
+        (Value::Many('*', a), Value::Many('*', b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_times(a, b, slack))
+        }
+        _ => a == b,
+    }
 }
 
 /// Sorts the pairs of members and scores that ZSCAN lists.

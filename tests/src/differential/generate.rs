@@ -3,22 +3,17 @@
 //! Owns: what arguments look like. Must never know: what a command answers.
 //! Invariant: the same seed gives the same program.
 //!
-//! A line of the grammar is a command in words. `@` is a key of a type, `#` a value of a kind (see `word`),
+//! A line of the grammar is a command in words. `@` is a key of a type, `#` a value of a kind (see `word`), `&` a
+//! number and as many values of the kinds that follow,
 //! `[ ... ]` may be left out, `{ ... }+` comes once or several times, `a|b` is one of several words.
 
 use fastrand::Rng;
 
-use super::grammar::LINES;
-
 /// A command.
 pub type Command = Vec<Vec<u8>>;
 
-/// A random command.
-pub fn command(rng: &mut Rng, only: Option<&str>) -> Command {
-    let lines: Vec<&&str> = LINES
-        .iter()
-        .filter(|line| only.is_none_or(|only| line.to_lowercase().starts_with(only)))
-        .collect();
+/// A random command from `lines`.
+pub fn command(rng: &mut Rng, lines: &[&str]) -> Command {
     let line = lines[rng.usize(..lines.len())];
     let tokens: Vec<&str> = line.split(' ').collect();
     let mut out = Vec::new();
@@ -118,6 +113,12 @@ fn word(rng: &mut Rng, word: &str, out: &mut Command) {
         let count = rng.usize(1..4);
         out.push(text(count));
         return (0..count).for_each(|_| out.push(key(rng, kind)));
+    }
+    if let Some(kinds) = word.strip_prefix('&').filter(|kinds| !kinds.is_empty()) {
+        let count = rng.usize(1..4);
+        out.push(text(count));
+        let kinds: Vec<String> = kinds.chars().map(String::from).collect();
+        return (0..count).for_each(|_| kinds.iter().for_each(|kind| out.push(value(rng, kind))));
     }
     if !word.starts_with('#') || word.len() < 2 {
         return out.push(word.as_bytes().to_vec());

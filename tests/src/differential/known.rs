@@ -14,6 +14,11 @@ pub fn reason(command: &Command, reference: &Value, ours: &Value) -> Option<&'st
     if ["zrank", "zrevrank"].contains(&name.as_str()) && command.len() == 4 && arity(reference) {
         return Some("ZRANK and ZREVRANK take WITHSCORE, as since Redis 7.2");
     }
+    if ["hscan", "sscan", "zscan"].contains(&name.as_str())
+        && matches!(reference, Value::Error(text) if text == "ERR invalid cursor")
+    {
+        return Some("HSCAN and its like take negative cursors, as Redis 7.0 does");
+    }
     let lowest = command.iter().any(|arg| arg == i64::MIN.to_string().as_bytes());
     if name == "lpos" && lowest && matches!(ours, Value::Error(_)) {
         return Some("LPOS refuses the lowest rank, which Redis 7.0 takes for another");

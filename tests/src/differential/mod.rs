@@ -84,8 +84,8 @@ impl Side {
 pub struct Runner {
     reference: SocketAddr,
     ours: SocketAddr,
-    /// Only commands whose name begins like this.
-    pub only: Option<String>,
+    /// The lines of the grammar that commands are made from.
+    pub lines: Vec<&'static str>,
     /// Whether every command is shown with both replies.
     pub log: bool,
     /// What has been found, once per kind.
@@ -103,7 +103,34 @@ impl Runner {
     /// A runner for two servers that are up.
     pub fn new(reference: SocketAddr, ours: SocketAddr) -> Runner {
         let (found, meant) = (BTreeMap::new(), BTreeMap::new());
-        Runner { reference, ours, only: None, log: false, found, compared: 0, meant }
+        let lines = grammar::LINES.to_vec();
+        Runner { reference, ours, lines, log: false, found, compared: 0, meant }
+    }
+
+    /// Has programs made of what Redis 7.0 does not have, as far as the reference knows it. Returns the
+    /// names of the commands that it does not know.
+    ///
+    /// # Errors
+    /// Whatever the socket says.
+    pub fn newer(&mut self) -> io::Result<Vec<&'static str>> {
+        let mut link = Link::connect(self.reference, REPLY_LIMIT)?;
+        let mut unknown = Vec::new();
+        self.lines = grammar::NEWER.to_vec();
+        for line in grammar::NEWER {
+            let name = line.split(' ').next().unwrap_or_default();
+            let known = match link.words(&format!("COMMAND INFO {name}"))? {
+                Value::Many(_, commands) => matches!(commands.first(), Some(Value::Many(..))),
+                _ => false,
+            };
+            let compares = !line.contains("IFEQ ")
+                || link.words("SET no-such-key v IFEQ v")? == Value::Nil
+                || name == "DELIFEQ";
+            if !(known && compares) {
+                self.lines.retain(|other| other != line);
+                unknown.push(if known { "SET IFEQ" } else { name });
+            }
+        }
+        Ok(unknown)
     }
 
     /// Runs the program of `seed` on both servers.
@@ -122,7 +149,7 @@ impl Runner {
                 0 => self.transaction(seed, &mut rng, &mut sides, &mut history)?,
                 1 => self.blocked(seed, &mut rng, &mut sides, &mut history)?,
                 _ => {
-                    let command = generate::command(&mut rng, self.only.as_deref());
+                    let command = generate::command(&mut rng, &self.lines);
                     self.one(seed, &command, &mut sides, &mut history)?;
                 }
             }
@@ -180,7 +207,7 @@ impl Runner {
         let mut queue = Vec::new();
         both(sides, |side| side.link.words("MULTI"))?;
         for _ in 0..rng.usize(1..6) {
-            let command = generate::command(rng, self.only.as_deref());
+            let command = generate::command(rng, &self.lines);
             // KEYS within a transaction lists what was there when it began; see docs/COMPATIBILITY.md.
             if ["spop", "keys"].contains(&name(&command).as_str()) {
                 continue;
@@ -243,7 +270,7 @@ impl Runner {
         }
         history.push(format!("(other client) {line}"));
         for _ in 0..rng.usize(..4) {
-            let command = generate::command(rng, self.only.as_deref());
+            let command = generate::command(rng, &self.lines);
             if name(&command) != "spop" {
                 self.one(seed, &command, sides, history)?;
             }

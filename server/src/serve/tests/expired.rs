@@ -185,3 +185,77 @@ fn arming_keys_again_and_again_leaves_nothing_behind() {
     let stats = h.server.shard.as_ref().unwrap().stats();
     assert_eq!((stats.expiry_items, stats.expired_keys), (0, keys));
 }
+
+/// A server whose second client listens to fields that expire, and to keys that do.
+fn listening_to_fields() -> (Harness, usize, usize) {
+    let (mut h, asker, listener) = listening();
+    h.ask(asker, "CONFIG SET notify-keyspace-events Ehxg");
+    (h, asker, listener)
+}
+
+#[test]
+fn a_field_that_expires_is_told_at_its_moment() {
+    let (mut h, asker, listener) = listening_to_fields();
+    h.ask(asker, "HSET h a 1 b 2 c 3");
+    h.ask(asker, "HPEXPIRE h 1500 FIELDS 2 a b");
+    h.ask(asker, "HPEXPIRE h 2500 FIELDS 1 c");
+    heard(&mut h, listener);
+    h.advance(1_499);
+    assert_eq!(heard(&mut h, listener), "");
+    h.advance(1);
+    assert_eq!(heard(&mut h, listener), message("hexpired", "h"), "two fields, told once");
+    assert_eq!(h.ask(asker, "HKEYS h"), "*1 $1 c");
+    h.advance(1_000);
+    let last = heard(&mut h, listener);
+    assert!(last.contains(&message("hexpired", "h")), "{last}");
+    assert!(last.contains(&message("expired", "h")), "the last one takes the hash with it: {last}");
+    h.advance(10_000);
+    assert_eq!(heard(&mut h, listener), "");
+}
+
+#[test]
+fn a_field_that_is_persisted_deleted_or_set_in_time_is_not_told() {
+    for line in [
+        "HPERSIST h FIELDS 1 a",
+        "HDEL h a",
+        "HSET h a 2",
+        "DEL h",
+        "SET h string",
+        "FLUSHALL",
+        "RENAME h other",
+        "PEXPIRE h 999",
+        "EVAL \"redis.call('hdel',KEYS[1],'a')\" 1 h",
+    ] {
+        let (mut h, asker, listener) = listening_to_fields();
+        h.ask(asker, "HSET h a 1 b 2");
+        h.ask(asker, "HPEXPIRE h 1000 FIELDS 1 a");
+        h.ask(asker, line);
+        heard(&mut h, listener);
+        h.advance(999);
+        h.advance(9_000);
+        let told = heard(&mut h, listener);
+        assert!(!told.contains(&message("hexpired", "h")), "{line}: {told}");
+        let renamed = told.contains(&message("hexpired", "other"));
+        assert_eq!(renamed, line.starts_with("RENAME"), "{told}");
+    }
+}
+
+#[test]
+fn fields_are_met_by_reads_after_a_restart() {
+    let (mut h, asker, _) = listening_to_fields();
+    h.ask(asker, "HSET h a 1 b 2");
+    h.ask(asker, "HPEXPIRE h 5000 FIELDS 1 a");
+    let mut h = h.reopened();
+    h.advance(1_000);
+    assert_eq!(h.ask(0, "HGET h b"), "$1 2");
+    heard(&mut h, 1);
+    h.advance(3_999);
+    assert_eq!(heard(&mut h, 1), "");
+    h.advance(1);
+    assert_eq!(heard(&mut h, 1), message("hexpired", "h"));
+    // Nobody listens any more: nothing is remembered.
+    h.ask(0, "HPEXPIRE h 5000 FIELDS 1 b");
+    h.ask(0, "CONFIG SET notify-keyspace-events Kx");
+    h.advance(1);
+    assert!(h.server.state.fields.is_empty());
+}
