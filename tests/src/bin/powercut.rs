@@ -2,7 +2,7 @@
 //!
 //! Exit code 0 only if nothing was broken; 77 if no FUSE file system can be mounted here.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use emberlog_tests::powercut::hub::Hub;
 use emberlog_tests::powercut::image::Under;
@@ -11,7 +11,7 @@ use emberlog_tests::powercut::volume::Lie;
 use emberlog_tests::powercut::{self, Options};
 use emberlog_tests::server::ServerCommand;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// A server under load on a file system that logs writes and syncs; then every disk that a power cut may leave.
@@ -35,9 +35,9 @@ struct Args {
     /// Command that starts the server, without --port and --dir.
     #[arg(long)]
     server: Option<String>,
-    /// Put an ext4 file system, on a loop device, between the server and the disk whose power is cut.
+    /// Put a file system on a loop device between the server and the disk whose power is cut: ext4, xfs or btrfs.
     #[arg(long)]
-    ext4: bool,
+    fs: Option<String>,
     /// Proves the test instead: file systems that lie about each kind of sync, and a server that answers early, must all
     /// be found.
     #[arg(long)]
@@ -54,6 +54,13 @@ const FLAGS: [&str; 6] = ["--maxmemory", "64mb", "--disk-limit", "40mb", "--segm
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    let under = match args.fs.as_deref() {
+        None => Under::Store,
+        Some("ext4") => Under::Ext4,
+        Some("xfs") => Under::Xfs,
+        Some("btrfs") => Under::Btrfs,
+        Some(other) => bail!("--fs {other} is none of ext4, xfs and btrfs"),
+    };
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let memory = Path::new("/dev/shm");
     let parent = match &args.dir {
@@ -62,8 +69,8 @@ fn main() -> Result<ExitCode> {
         None => std::env::temp_dir(),
     };
     let folder = tempfile::Builder::new().prefix("powercut-").tempdir_in(&parent)?;
-    if let Err(error) = try_mount(folder.path()) {
-        println!("SKIPPED: {error:#}; this needs /dev/fuse and root, or fusermount3");
+    if let Err(error) = try_mount(folder.path(), args.fs.as_deref()) {
+        println!("SKIPPED: {error:#}; this needs /dev/fuse and root, and --fs loop devices");
         return Ok(ExitCode::from(77));
     }
     let base = match &args.server {
@@ -81,7 +88,7 @@ fn main() -> Result<ExitCode> {
         connections: args.connections,
         jobs: args.jobs,
         lie: Lie::None,
-        under: if args.ext4 { Under::Ext4 } else { Under::Store },
+        under,
         trace: args.trace,
         folder: folder.path().to_owned(),
     };
@@ -93,7 +100,7 @@ fn main() -> Result<ExitCode> {
         args.images,
         args.connections,
         args.drivers.join(","),
-        if args.ext4 { " --ext4" } else { "" }
+        args.fs.map(|fs| format!(" --fs {fs}")).unwrap_or_default()
     );
     let begin = Instant::now();
     let report = powercut::run(&options)?;
@@ -110,7 +117,17 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn try_mount(folder: &Path) -> Result<()> {
+/// Mounts what the test will mount, and with `--fs` looks for what it needs beside.
+fn try_mount(folder: &Path, fs: Option<&str>) -> Result<()> {
+    if let Some(fs) = fs {
+        let tools = [(format!("mkfs.{fs}"), "-V"), ("losetup".to_owned(), "--find")];
+        for (tool, argument) in tools {
+            let asked = Command::new(&tool).arg(argument).output();
+            if !asked.with_context(|| format!("there is no {tool}"))?.status.success() {
+                bail!("{tool} {argument} fails");
+            }
+        }
+    }
     let point = folder.join("probe");
     std::fs::create_dir(&point)?;
     drop(Mount::new(Hub::new(0, Lie::None), &point)?);
@@ -131,7 +148,7 @@ fn prove(options: &Options, base: &ServerCommand) -> Result<ExitCode> {
     for (what, lie, commands) in lies {
         // A block device knows neither durable writes nor folders.
         let absent = matches!(lie, Lie::DurableWrites | Lie::FolderSyncs);
-        if options.under == Under::Ext4 && absent {
+        if options.under != Under::Store && absent {
             continue;
         }
         let folder = tempfile::tempdir_in(&options.folder)?;

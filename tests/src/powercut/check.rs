@@ -2,7 +2,7 @@
 //!
 //! Owns: a moment with its books, and the verdict on one image of it. Must never know: how the moment was chosen.
 
-use super::ext4::{self, Mounted};
+use super::device::Mounted;
 use super::image::{Draw, Fates, Style, Tree, Under};
 use super::volume::{Ino, Volume};
 use crate::killloop::judge::{Look, Sin, Violation};
@@ -114,13 +114,9 @@ pub fn judge(case: &Case, command: &ServerCommand, seed: u64, folder: &Path) -> 
 /// Lets a server show what is in the image. An error is a store, or a file system, that does not open.
 fn open(under: Under, command: &ServerCommand, folder: &Path, verdict: &mut Verdict) -> Result<()> {
     // Unmounted after the server has ended, as it is declared first.
-    let (_mounted, home) = match under {
-        Under::Store => (None, folder.to_owned()),
-        Under::Ext4 => {
-            let point = folder.join("ext4");
-            (Some(Mounted::new(&folder.join(ext4::DISK), &point)?), point)
-        }
-    };
+    let point = folder.join("mount");
+    let mounted = Mounted::new(under, folder, &point)?;
+    let home = if mounted.is_some() { &point } else { folder };
     let log = folder.join("server.log");
     let mut server = Server::spawn_logging(command, &home.join("data"), free_port()?, &log)?;
     server.wait_ready()?;

@@ -45,16 +45,20 @@ pub enum Style {
 pub enum Under {
     /// The store's folder.
     Store,
-    /// An ext4 file system in one file, and the store's folder in that.
+    /// A file with an ext4 file system, and the store's folder in that.
     Ext4,
+    /// The same with xfs.
+    Xfs,
+    /// The same with btrfs.
+    Btrfs,
 }
 
 impl Under {
-    /// ext4 is at home on disks that write its blocks of 4 KiB whole and return no rubbish; the store claims less.
+    /// File systems are at home on disks that write blocks of 4 KiB whole and return no rubbish; the store claims less.
     fn unit(self) -> usize {
         match self {
             Under::Store => SECTOR_BYTES,
-            Under::Ext4 => 4096,
+            Under::Ext4 | Under::Xfs | Under::Btrfs => 4096,
         }
     }
 }

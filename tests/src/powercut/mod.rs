@@ -14,7 +14,7 @@
 //! images.
 
 pub mod check;
-mod ext4;
+mod device;
 pub mod hub;
 pub mod image;
 pub mod mount;
@@ -86,10 +86,7 @@ pub fn run(options: &Options) -> Result<Report> {
     }
     let mut stage = Stage::new(hub.clone(), &point, options);
     let mut report = Report::default();
-    let empty = match options.under {
-        Under::Store => None,
-        Under::Ext4 => Some(ext4::template(&options.folder)?),
-    };
+    let empty = device::template(options.under, &options.folder)?;
     let fresh = || {
         let writers = (0..options.connections).map(|id| Writer::new(plan::keys(id, 1)));
         Begin { tree: empty.clone(), writers: writers.collect(), new: true }

@@ -4,7 +4,7 @@
 
 use super::Options;
 use super::check::{Case, Place};
-use super::ext4::{self, Mounted};
+use super::device::Mounted;
 use super::hub::{Hub, Moment};
 use super::image::{Draw, Tree, Under};
 use super::report::Report;
@@ -54,7 +54,7 @@ pub(super) struct Stage {
     hub: Arc<Hub>,
     /// The world's folder in the mount.
     world: PathBuf,
-    /// Where ext4 is mounted.
+    /// Where the file system on the volume is mounted, if there is one.
     point: PathBuf,
     under: Under,
     log: PathBuf,
@@ -68,7 +68,7 @@ impl Stage {
         Self {
             hub,
             world: point.join(WORLD),
-            point: options.folder.join("ext4"),
+            point: options.folder.join("device"),
             under: options.under,
             log: options.folder.join("server.log"),
             recovery_events: 30,
@@ -122,13 +122,8 @@ impl Stage {
     }
 
     fn begin(&self, command: &ServerCommand) -> Result<Running> {
-        let (mounted, home) = match self.under {
-            Under::Store => (None, &self.world),
-            Under::Ext4 => {
-                let disk = self.world.join(ext4::DISK);
-                (Some(Mounted::new(&disk, &self.point)?), &self.point)
-            }
-        };
+        let mounted = Mounted::new(self.under, &self.world, &self.point)?;
+        let home = if mounted.is_some() { &self.point } else { &self.world };
         let store = home.join("data");
         let server = Server::spawn_logging(command, &store, free_port()?, &self.log)?;
         Ok(Running { server, _mounted: mounted })

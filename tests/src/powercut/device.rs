@@ -1,10 +1,10 @@
-//! An ext4 file system in one file of the volume, through a loop device: then the log of the volume's writes and syncs
-//! is that of a block device, and what a cut may take is decided below ext4's journal.
+//! A file system of the kernel in one file of the volume, through a loop device: then the log of the volume's writes and
+//! syncs is that of a block device, and what a cut may take is decided below the journal of ext4, xfs or btrfs.
 //!
 //! Owns: making, mounting and unmounting it. Must never know: what is in it, what a crash may take.
 //! Invariant: nothing stays mounted and no loop device attached when the handle is gone.
 
-use super::image::Tree;
+use super::image::{Tree, Under};
 use super::pages::Pages;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -15,24 +15,35 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The file's name.
-pub(super) const DISK: &str = "disk.img";
-/// Its size in bytes: room for the store and ext4's own.
-const DISK_BYTES: u64 = 96 << 20;
+const DISK: &str = "disk.img";
+/// Its size in bytes: the least that mkfs.xfs takes, and then some.
+const DISK_BYTES: u64 = 320 << 20;
 /// How often unmounting is tried again while the kernel still holds the file system, every 20 ms.
 const TRIES: u32 = 250;
 
-/// A world that holds an empty ext4 file system. `scratch` is an existing folder.
+/// How a file system is made and mounted. Nothing is left for later, and nothing is discarded: each is quiet in itself.
+fn commands(under: Under) -> Option<(&'static str, &'static [&'static str], &'static str)> {
+    match under {
+        Under::Store => None,
+        Under::Ext4 => {
+            const LAZY: &str = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+            Some(("ext4", &["-q", "-F", "-b", "4096", "-E", LAZY], "noatime,nodiscard"))
+        }
+        // Images of one file system have one name; xfs has to be told that this is meant.
+        Under::Xfs => Some(("xfs", &["-q", "-f", "-K", "-s", "size=4096"], "noatime,nouuid")),
+        Under::Btrfs => Some(("btrfs", &["-q", "-f", "-K"], "noatime,nodiscard")),
+    }
+}
+
+/// A world that holds an empty file system; `None` if the store's folder needs none. `scratch` is an existing folder.
 ///
 /// # Errors
-/// When there is no mkfs.ext4.
-pub(super) fn template(scratch: &Path) -> Result<Tree> {
+/// When there is no mkfs for it.
+pub(super) fn template(under: Under, scratch: &Path) -> Result<Option<Tree>> {
+    let Some((kind, options, _)) = commands(under) else { return Ok(None) };
     let path = scratch.join("template.img");
     fs::File::create(&path)?.set_len(DISK_BYTES)?;
-    // Nothing is left for later, and nothing is discarded: a file system that is quiet in itself.
-    let options = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
-    let mut mkfs = Command::new("mkfs.ext4");
-    mkfs.args(["-q", "-F", "-b", "4096", "-E", options]).arg(&path);
-    say(&mut mkfs)?;
+    say(Command::new(format!("mkfs.{kind}")).args(options).arg(&path))?;
     let mut pages = Pages::default();
     pages.resize(DISK_BYTES);
     let bytes = fs::read(&path)?;
@@ -42,30 +53,33 @@ pub(super) fn template(scratch: &Path) -> Result<Tree> {
         }
     }
     fs::remove_file(&path)?;
-    Ok(Tree::Folder(BTreeMap::from([(OsString::from(DISK), Tree::File(pages))])))
+    let names = BTreeMap::from([(OsString::from(DISK), Tree::File(pages))]);
+    Ok(Some(Tree::Folder(names)))
 }
 
-/// A mounted ext4 file system.
+/// A mounted file system.
 pub(super) struct Mounted {
     device: String,
     point: PathBuf,
 }
 
 impl Mounted {
-    /// Mounts the file system in the file `disk` at `point`, which is created; ext4 replays its journal.
+    /// Mounts the file system in the file [`DISK`] of `folder` at `point`, which is created, and replays its journal;
+    /// `None` if the store's folder needs none.
     ///
     /// # Errors
-    /// When there is no loop device, or ext4 refuses.
-    pub(super) fn new(disk: &Path, point: &Path) -> Result<Self> {
+    /// When there is no loop device, or the file system refuses.
+    pub(super) fn new(under: Under, folder: &Path, point: &Path) -> Result<Option<Self>> {
+        let Some((kind, _, options)) = commands(under) else { return Ok(None) };
         fs::create_dir_all(point)?;
         let mut attach = Command::new("losetup");
-        attach.args(["--direct-io=on", "--find", "--show"]).arg(disk);
+        attach.args(["--direct-io=on", "--find", "--show"]).arg(folder.join(DISK));
         let device = say(&mut attach)?.trim().to_owned();
         let mounted = Self { device, point: point.to_owned() };
         let mut mount = Command::new("mount");
-        mount.args(["-t", "ext4", "-o", "noatime,nodiscard", &mounted.device]).arg(point);
+        mount.args(["-t", kind, "-o", options, &mounted.device]).arg(point);
         say(&mut mount)?;
-        Ok(mounted)
+        Ok(Some(mounted))
     }
 }
 
