@@ -109,6 +109,14 @@ impl Page {
         None
     }
 
+    /// Reads what a lookup or an insert of this identity will read: two lines of both its buckets.
+    #[expect(clippy::cast_possible_truncation, reason = "buckets are 9 bits")]
+    pub(super) fn touch(&self, identity: Identity) -> u16 {
+        let (a, b) = identity.buckets();
+        let (a, b) = (&self.buckets[a as usize], &self.buckets[b as usize]);
+        a.occupied ^ b.occupied ^ u16::from(a.rest[SLOTS - 1][0] ^ b.rest[SLOTS - 1][0])
+    }
+
     pub(super) fn at(&self, spot: Spot) -> Packed {
         self.buckets[spot.bucket].packed(spot.slot)
     }

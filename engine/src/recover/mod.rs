@@ -92,6 +92,10 @@ pub(crate) fn recover(
         recycled[source.segment.0 as usize] = source.recycled_since(start);
     }
     replay.drop_recycled(|id| recycled.get(id.0 as usize).copied().flatten());
+    if start == BatchSeq(0) {
+        let rows_bytes = sources.iter().map(Source::rows_bytes).sum();
+        replay.expect(rows_bytes, config.memory_bytes_max);
+    }
     merge(&mut disk, &root, &mut sources, start, &mut replay, progress);
     let replayed = sources.iter().filter(|source| source.seq_max > start).count() as u64;
     let void = replay.void_group();

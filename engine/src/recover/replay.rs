@@ -6,6 +6,7 @@
 
 use crate::format::label::Label;
 use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE};
+use crate::format::segment::RecordRow;
 use crate::format::touch;
 use crate::index::{Due, Entry, Expiry, Identity, Index, SizeClass, touch_cover_secs};
 use crate::key::{hash, unpack};
@@ -17,8 +18,15 @@ use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
 /// A record of a group that has not ended yet.
 struct Grouped {
     head: Head,
+    identity: Identity,
     location: Location,
     name: Vec<u8>,
+}
+
+/// A row with the identity of its key.
+pub(super) struct Met<'a> {
+    row: RecordRow<'a>,
+    identity: Identity,
 }
 
 /// The state that replay builds.
@@ -28,6 +36,8 @@ pub(super) struct Replay {
     segment_bytes: u32,
     now: UnixMillis,
     group: Vec<Grouped>,
+    /// Entries that the first of the users' namespaces is expected to have.
+    expected: usize,
     pub(super) records: u64,
     /// Entries that could not be recovered.
     pub(super) lost: u64,
@@ -41,6 +51,7 @@ impl Replay {
             segment_bytes,
             now,
             group: Vec::new(),
+            expected: 0,
             records: 0,
             lost: 0,
         }
@@ -54,8 +65,23 @@ impl Replay {
         let at = namespace.slot();
         if self.spaces.len() <= at {
             self.spaces.resize_with(at + 1, bulk_space);
+            if at > 0 {
+                let expected = std::mem::take(&mut self.expected);
+                self.spaces[at].index.reserve_empty(expected);
+            }
         }
         &mut self.spaces[at]
+    }
+
+    /// Without a checkpoint: makes room for the entries of `rows_bytes` of footer rows in the first
+    /// of the users' namespaces that is met, but takes no more than a quarter of the memory budget for
+    /// that: many rows may be versions of few keys. What is too much is given back in the end.
+    pub(super) fn expect(&mut self, rows_bytes: u64, memory_bytes_max: u64) {
+        /// A row with a key of 20 bytes.
+        const ROW_BYTES: u64 = 64;
+        const ENTRY_BYTES: u64 = 16;
+        let entries = (rows_bytes / ROW_BYTES).min(memory_bytes_max / 4 / ENTRY_BYTES);
+        self.expected = usize::try_from(entries).unwrap_or(0);
     }
 
     /// Everything is in: the indexes take no more than they need.
@@ -65,15 +91,34 @@ impl Replay {
         }
     }
 
-    /// Applies one row of the record at `offset` in `segment`.
-    pub(super) fn row(&mut self, head: &Head, segment: SegmentId, offset: u32, name: &[u8]) {
+    /// Identifies a row's key.
+    pub(super) fn meet<'a>(&self, row: RecordRow<'a>) -> Met<'a> {
+        Met { row, identity: self.identity(row.key()) }
+    }
+
+    /// Applies rows of `segment` in their order, and empties the list.
+    pub(super) fn rows(&mut self, segment: SegmentId, rows: &mut Vec<Met<'_>>) {
+        // More than half of the time would be spent waiting for the index's lines, one by one.
+        for near in rows.chunk_by(|a, b| a.row.head.namespace == b.row.head.namespace) {
+            if let Some(space) = self.spaces.get(near[0].row.head.namespace.slot()) {
+                space.index.warm(near.iter().map(|met| met.identity));
+            }
+        }
+        for met in rows.drain(..) {
+            self.row(&met, segment);
+        }
+    }
+
+    fn row(&mut self, met: &Met<'_>, segment: SegmentId) {
+        let Met { row: RecordRow { offset, head, name }, identity } = met;
         self.records += 1;
-        let location = Location::new(segment, offset, self.segment_bytes);
+        let location = Location::new(segment, *offset, self.segment_bytes);
         if head.flags & GROUPED != 0 {
             if self.group.last().is_some_and(|last| head.lsn != last.head.lsn.next()) {
                 self.end_group();
             }
-            self.group.push(Grouped { head: *head, location, name: name.to_vec() });
+            let (head, identity, name) = (*head, *identity, name.to_vec());
+            self.group.push(Grouped { head, identity, location, name });
             return;
         }
         match self.group.last().map(|last| last.head.lsn) {
@@ -84,12 +129,12 @@ impl Replay {
             Some(last) if head.lsn > last && head.kind != Kind::Open => self.end_group(),
             _ => {}
         }
-        self.apply(head, location, name);
+        self.apply(head, *identity, location, name);
     }
 
     fn end_group(&mut self) {
         for member in std::mem::take(&mut self.group) {
-            self.apply(&member.head, member.location, &member.name);
+            self.apply(&member.head, member.identity, member.location, &member.name);
         }
     }
 
@@ -103,12 +148,12 @@ impl Replay {
         last
     }
 
-    fn apply(&mut self, head: &Head, location: Location, name: &[u8]) {
+    fn apply(&mut self, head: &Head, identity: Identity, location: Location, name: &[u8]) {
         let namespace = head.namespace;
         match head.kind {
-            Kind::Put => self.put(head, location, name),
+            Kind::Put => self.put(head, identity, location, name),
             Kind::Delete => {
-                let (identity, aside) = (self.identity(name), head.flags & SIDE != 0);
+                let aside = head.flags & SIDE != 0;
                 self.space(namespace).remove(&Place { identity, aside, key: name });
             }
             Kind::Touch => self.touch(head, name),
@@ -119,11 +164,11 @@ impl Replay {
         }
     }
 
-    fn identity(&self, key: &[u8]) -> crate::index::Identity {
-        crate::index::Identity::of(hash(&self.hash_seed, key))
+    fn identity(&self, key: &[u8]) -> Identity {
+        Identity::of(hash(&self.hash_seed, key))
     }
 
-    fn put(&mut self, head: &Head, location: Location, name: &[u8]) {
+    fn put(&mut self, head: &Head, identity: Identity, location: Location, name: &[u8]) {
         let (key, extension) = head.split_name(name);
         // A row whose label does not decode is no row: it was refused before.
         let label =
@@ -135,7 +180,7 @@ impl Replay {
             freq: 0,
             touch: head.touch,
         };
-        let place = Place { identity: self.identity(key), aside: head.flags & SIDE != 0, key };
+        let place = Place { identity, aside: head.flags & SIDE != 0, key };
         self.label_and_insert(head.namespace, &place, entry, &label);
     }
 

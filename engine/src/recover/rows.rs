@@ -8,6 +8,9 @@ use crate::format::segment::{BatchRow, Row, Trailer, decode_row};
 use crate::io::Buffer;
 use crate::units::{BatchSeq, SegmentId};
 
+/// Rows whose places in the index are brought into the CPU's caches together.
+const ROWS_TOGETHER: usize = 32;
+
 /// Footer rows.
 pub(crate) enum Rows {
     /// In the footer as it was read.
@@ -65,26 +68,28 @@ impl Cursor {
                 replay.lose(word);
             }
         }
-        let mut more = false;
-        while let Ok((row, next)) = decode_row(self.rows.bytes(), self.at) {
+        let mut next_batch = None;
+        let mut rows = Vec::new();
+        while next_batch.is_none()
+            && let Ok((row, next)) = decode_row(self.rows.bytes(), self.at)
+        {
             self.at = next;
             match row {
-                Row::Batch(batch) => {
-                    self.seq = batch.seq;
-                    more = true;
-                    break;
-                }
-                Row::Record(row) if wanted => {
-                    replay.row(&row.head, self.segment, row.offset, row.name);
-                }
+                Row::Batch(batch) => next_batch = Some(batch.seq),
+                Row::Record(row) if wanted => rows.push(replay.meet(row)),
                 Row::Record(_) => {}
             }
+            if rows.len() == ROWS_TOGETHER {
+                replay.rows(self.segment, &mut rows);
+            }
         }
+        replay.rows(self.segment, &mut rows);
         if wanted {
             for word in named(&self.named.lost) {
                 replay.lose(word);
             }
         }
-        more
+        self.seq = next_batch.unwrap_or(self.seq);
+        next_batch.is_some()
     }
 }

@@ -89,6 +89,12 @@ impl Source {
         }
     }
 
+    /// Bytes of its footer's rows.
+    pub(super) fn rows_bytes(&self) -> u64 {
+        let scanned = self.scanned.as_ref().map_or(0, |scanned| scanned.rows.len() as u64);
+        self.trailer.map_or(scanned, |trailer| u64::from(trailer.rows_bytes))
+    }
+
     /// Whether there is a footer that may be trusted.
     pub(super) fn has_footer(&self) -> bool {
         self.trailer.is_some()
