@@ -51,6 +51,8 @@ pub struct HotEntry {
     value_type: u8,
     /// Accesses since it was last considered for eviction, at most 3.
     pub(super) freq: u8,
+    /// Rounds that it got for being short since it was last accessed.
+    pub(super) rounds: u8,
     pub(super) queue: QueueName,
 }
 
@@ -71,6 +73,7 @@ impl HotEntry {
             namespace: new.namespace,
             value_type: new.value_type,
             freq: 0,
+            rounds: 0,
             queue,
         }
     }
@@ -157,6 +160,11 @@ impl HotEntry {
     /// Whether any ticket holds it in RAM.
     pub fn is_pinned(&self) -> bool {
         self.pins > 0
+    }
+
+    /// RAM that it takes with its node and its place in the table.
+    pub(super) fn cost_bytes(&self) -> usize {
+        self.heap_bytes() + size_of::<HotEntry>() + 8
     }
 
     /// RAM that goes with the entry when it goes: the block of key and value. The node is counted

@@ -10,7 +10,7 @@ use crate::index::Identity;
 use crate::units::{Lsn, Namespace};
 
 /// The small queue's share of the budget.
-const SMALL_PERCENT: usize = 10;
+const SMALL_PERCENT: usize = 35;
 /// Accesses in the small queue that make a value worth the main queue.
 const PROMOTE_FREQ: u8 = 1;
 /// Steps in a queue without an eviction after which a call leaves that queue alone: values that are
@@ -19,8 +19,13 @@ const FRUITLESS_MAX: usize = 1024;
 /// Such steps after which a call gives no second chances, so that the budget is kept even when
 /// everything is popular.
 const SECOND_CHANCES_MAX: usize = 512;
-/// Such steps that one eviction makes good for: in the long run there are fewer than three.
-const EARNED: usize = 4;
+/// Such steps that one eviction makes good for: more than there are in the long run, except where
+/// most values are much shorter than the average.
+const EARNED: usize = 8;
+/// Most rounds that a value gets for being short.
+const ROUNDS_MAX: u8 = 7;
+/// Of so many values that leave the small queue, one leaves a mark.
+const MARK_EVERY: u8 = 6;
 /// Most evictions in one call: a few milliseconds.
 const EVICTIONS_MAX: usize = 16_384;
 
@@ -39,29 +44,36 @@ pub struct Evicted {
 /// Which marks are recent. A mark is the generation, 1..=3, in which a value left the small queue;
 /// a generation lasts while 60 % of the budget leave it, and the current and the previous one are
 /// recent: so a ghost lasts 0.6 to 1.2 budgets, about the main queue's content as in the paper.
+///
+/// Only one value in six leaves a mark: having been seen twice at a long distance says little of one
+/// value, and would let many into the main queue that are not worth it. A working set that is larger
+/// than the small queue gets in all the same, a sixth with every turn.
 #[derive(Debug)]
 pub(super) struct Ghosts {
     generation: u8,
     bytes: usize,
+    /// Values that have left since the last mark.
+    unmarked: u8,
 }
 
 const GENERATION_PERCENT: usize = 60;
 
 impl Default for Ghosts {
     fn default() -> Ghosts {
-        Ghosts { generation: 1, bytes: 0 }
+        Ghosts { generation: 1, bytes: 0, unmarked: 0 }
     }
 }
 
 impl Ghosts {
-    /// The mark for a value of `bytes` that leaves the small queue.
+    /// The mark for a value of `bytes` that leaves the small queue, 0 for most.
     pub(super) fn mark(&mut self, bytes: usize, budget_bytes: usize) -> u8 {
         self.bytes += bytes;
         if self.bytes > budget_bytes / 100 * GENERATION_PERCENT {
             self.bytes = 0;
             self.generation = self.generation % 3 + 1;
         }
-        self.generation
+        self.unmarked = (self.unmarked + 1) % MARK_EVERY;
+        if self.unmarked == 0 { self.generation } else { 0 }
     }
 
     /// Whether a mark is of the current generation or the one before.
@@ -89,7 +101,8 @@ impl Hot {
             let small_is_over = self.small_bytes > budget_bytes / 100 * SMALL_PERCENT;
             let (evicted, fruitless) = match (small, main) {
                 (Some(id), main) if small_is_over || main.is_none() => {
-                    (self.try_small(id, budget_bytes, durable), &mut fruitless_small)
+                    let chance = fruitless_small < SECOND_CHANCES_MAX;
+                    (self.try_small(id, budget_bytes, durable, chance), &mut fruitless_small)
                 }
                 (_, Some(id)) => {
                     let chance = fruitless_main < SECOND_CHANCES_MAX;
@@ -113,18 +126,30 @@ impl Hot {
         mark != 0 && !self.ghosts.is_recent(mark)
     }
 
-    /// Takes the oldest of the small queue: evicts it, or moves it on.
-    fn try_small(&mut self, id: u32, budget_bytes: usize, durable: Lsn) -> Option<Evicted> {
+    /// Takes the oldest of the small queue: evicts it, moves it on, or gives it another round if it
+    /// is short and `second_chance` allows it.
+    fn try_small(
+        &mut self,
+        id: u32,
+        budget_bytes: usize,
+        durable: Lsn,
+        second_chance: bool,
+    ) -> Option<Evicted> {
         let entry = &self.arena[id];
         if !is_evictable(entry, durable) {
             self.requeue(id, QueueName::Small, entry.freq);
             return None;
         }
         if entry.freq >= PROMOTE_FREQ {
+            self.arena[id].rounds = 0;
             self.requeue(id, QueueName::Main, 0);
             return None;
         }
-        let mark = self.ghosts.mark(entry.heap_bytes(), budget_bytes);
+        if second_chance && self.takes_a_round(id) {
+            self.requeue(id, QueueName::Small, 0);
+            return None;
+        }
+        let mark = self.ghosts.mark(self.arena[id].heap_bytes(), budget_bytes);
         Some(self.evict_entry(id, mark))
     }
 
@@ -140,7 +165,26 @@ impl Hot {
             self.requeue(id, QueueName::Main, entry.freq - 1);
             return None;
         }
+        if second_chance && self.takes_a_round(id) {
+            self.requeue(id, QueueName::Main, 0);
+            return None;
+        }
         Some(self.evict_entry(id, 0))
+    }
+
+    /// Whether a value that nobody has asked for may stay for another round because it is short. A miss
+    /// costs one read whatever the length, so of two values that are as likely to be asked for, the
+    /// shorter one is worth more per byte: it stays for as many rounds as it is shorter than the
+    /// average, rounded.
+    fn takes_a_round(&mut self, id: u32) -> bool {
+        let mean = self.mean_cost_bytes();
+        let entry = &mut self.arena[id];
+        let short = (4 * usize::from(entry.rounds) + 3) * entry.cost_bytes() < 4 * mean;
+        if short && entry.rounds < ROUNDS_MAX {
+            entry.rounds += 1;
+            return true;
+        }
+        false
     }
 
     fn requeue(&mut self, id: u32, queue: QueueName, freq: u8) {

@@ -1,9 +1,10 @@
 //! The values worth their RAM: S3-FIFO over decompressed values within a byte budget.
 //!
-//! New values enter the *small* queue (a tenth of the budget); those accessed again before they
-//! reach its end move on to the *main* queue, the others leave with a mark in their index entry
-//! (the *ghost*), by which they are known as worth the main queue when they come back soon. In the
-//! main queue an access buys another round (`docs/decisions/0007-hot-set-s3-fifo.md`).
+//! New values enter the *small* queue (a third of the budget); those accessed again before they
+//! reach its end move on to the *main* queue. Of the others one in six leaves with a mark in its index
+//! entry (the *ghost*), by which it is known as worth the main queue when it comes back soon. In the
+//! main queue an access buys another round, and in both queues a short value gets a few for nothing
+//! (`docs/decisions/0007-hot-set-s3-fifo.md`, `0024-short-values-stay.md`).
 //! Source: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 //!
 //! Owns: [`Hot`].
@@ -38,6 +39,9 @@ use table::Table;
 /// Most accesses that an entry is credited with.
 const FREQ_MAX: u8 = 3;
 
+/// Inserted entries that the mean cost is about.
+const MEAN_SCALE: usize = 1024;
+
 /// Most keys that one call of [`Hot::warm`] takes.
 pub const WARM_MAX: usize = 16;
 
@@ -51,6 +55,9 @@ pub struct Hot {
     /// Heap bytes of the entries in the small queue and in all.
     small_bytes: usize,
     heap_bytes: usize,
+    /// Mean of [`HotEntry::cost_bytes`] of the last thousand or so that were inserted, times
+    /// [`MEAN_SCALE`].
+    mean_cost_scaled: usize,
     ghosts: Ghosts,
     /// What the last call of `evict` evicted; kept for its memory.
     evicted: Vec<Evicted>,
@@ -94,6 +101,7 @@ impl Hot {
         let entry = &mut self.arena[id];
         if entry.pins == 0 {
             entry.freq = (entry.freq + 1).min(FREQ_MAX);
+            entry.rounds = 0;
         }
         Some(entry)
     }
@@ -133,11 +141,15 @@ impl Hot {
             let entry = &mut self.arena[id];
             entry.overwrite(new, &mut self.scratch);
             entry.freq = (entry.freq + 1).min(FREQ_MAX);
+            entry.rounds = 0;
             self.count(id);
             return;
         }
         let queue = if self.ghosts.is_recent(ghost) { QueueName::Main } else { QueueName::Small };
-        let id = self.arena.add(HotEntry::new(new, queue, &mut self.scratch));
+        let entry = HotEntry::new(new, queue, &mut self.scratch);
+        self.mean_cost_scaled -= self.mean_cost_scaled / MEAN_SCALE;
+        self.mean_cost_scaled += entry.cost_bytes();
+        let id = self.arena.add(entry);
         let arena = &self.arena;
         self.table.add(table::hash(new.namespace, new.identity), id, |id| {
             table::hash(arena[id].namespace, arena[id].identity)
@@ -240,6 +252,10 @@ impl Hot {
             let entry = &self.arena[id];
             entry.identity == identity && entry.namespace == namespace && entry.key() == key
         })
+    }
+
+    fn mean_cost_bytes(&self) -> usize {
+        self.mean_cost_scaled / MEAN_SCALE
     }
 
     fn queue(&mut self, name: QueueName) -> &mut Queue {
