@@ -9,6 +9,7 @@
 //! order repeats the order in which the index changed (ARCHITECTURE.md, "One order").
 
 mod batch;
+mod rows;
 mod segments;
 mod stream;
 

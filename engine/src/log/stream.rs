@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::batch::{Batch, BatchPlace};
+use super::rows::FooterRows;
 use super::{Append, SegmentTable, USER_STREAM};
 use crate::format::batch::IDENTITY_BYTES;
 use crate::format::bytes::Seed;
@@ -19,7 +20,7 @@ struct OpenSegment {
     /// Where the next batch starts.
     end: u32,
     /// Footer rows of the closed batches.
-    rows: Vec<u8>,
+    rows: FooterRows,
     /// Batches closed but not on stable storage yet.
     unwritten: u32,
 }
@@ -28,9 +29,11 @@ struct OpenSegment {
 pub(crate) struct Sealing {
     pub(crate) id: SegmentId,
     pub(crate) data_end: u32,
-    pub(crate) rows: Vec<u8>,
+    pub(crate) rows: FooterRows,
     /// Batches still to be written before the footer may be.
     pub(crate) unwritten: u32,
+    /// A piece of the footer is on its way.
+    pub(crate) writing: bool,
 }
 
 /// Room that a grouped record leaves behind itself: record, identity and footer row of a commit.
@@ -153,7 +156,7 @@ impl Stream {
             incarnation,
             seed,
             end: segment::HEADER_BYTES,
-            rows: Vec::new(),
+            rows: FooterRows::default(),
             unwritten: 0,
         };
         self.segment.replace(fresh).map(|full| Sealing {
@@ -161,6 +164,7 @@ impl Stream {
             data_end: full.end,
             rows: full.rows,
             unwritten: full.unwritten,
+            writing: false,
         })
     }
 
@@ -208,7 +212,7 @@ impl Stream {
         batch.close(seq, appended, now, block_bytes);
         let segment = self.segment.as_mut().expect("a batch has a segment");
         segment.end = batch.offset + batch.bytes() as u32;
-        segment.rows.append(&mut batch.rows);
+        segment.rows.append(&std::mem::take(&mut batch.rows));
         segment.unwritten += 1;
         let bytes = batch.bytes();
         self.closed.push_back(batch);

@@ -164,45 +164,57 @@ impl Shard {
         }
     }
 
-    /// Seals every full segment whose batches are all on stable storage.
+    /// Seals every full segment whose batches are all on stable storage: writes the next piece of its
+    /// footer.
     fn write_footers(&mut self) {
         if buggify!(FooterLater) {
             return;
         }
-        let done = |sealing: &crate::log::Sealing| sealing.unwritten == 0;
-        while let Some(at) = self.log.sealing.iter().position(done) {
+        let due = |sealing: &crate::log::Sealing| sealing.unwritten == 0 && !sealing.writing;
+        while let Some(at) = self.log.sealing.iter().position(due) {
+            self.write_footer_piece(at);
+        }
+    }
+
+    /// Writes the next piece of a footer. The trailer, which makes it valid, is in the last one, and
+    /// that one is not started before the others are durable.
+    fn write_footer_piece(&mut self, at: usize) {
+        let segment_bytes = self.root.segment_bytes as usize;
+        let block = self.root.block_bytes as usize;
+        let sealing = &mut self.log.sealing[at];
+        let segment = sealing.id;
+        let length = (sealing.rows.len() + TRAILER_BYTES).next_multiple_of(block);
+        let Some(mut piece) = sealing.rows.take(length) else { return };
+        sealing.writing = true;
+        let offset = segment_bytes - length;
+        if piece.offset + piece.bytes == length {
             let sealing = self.log.sealing.swap_remove(at);
-            let segment = *self.log.segments.get(sealing.id);
-            let segment_bytes = self.root.segment_bytes as usize;
-            let block = self.root.block_bytes as usize;
-            let length = (sealing.rows.len() + TRAILER_BYTES).next_multiple_of(block);
-            let offset = segment_bytes - length;
+            let known = self.log.segments.get(segment);
             let trailer = Trailer {
                 store_id: self.root.store_id,
-                segment: sealing.id,
-                incarnation: segment.incarnation,
+                segment,
+                incarnation: known.incarnation,
                 data_end: sealing.data_end,
                 rows_offset: offset as u32,
                 rows_bytes: sealing.rows.len() as u32,
-                rows_crc: crc32fast::hash(&sealing.rows),
-                seq_min: segment.seq_min,
-                seq_max: segment.seq_max,
-                lsn_max: segment.lsn_max,
+                rows_crc: sealing.rows.crc(),
+                seq_min: known.seq_min,
+                seq_max: known.seq_max,
+                lsn_max: known.lsn_max,
             };
-            let mut buffer = self.pool.take(length);
-            buffer[..sealing.rows.len()].copy_from_slice(&sealing.rows);
-            buffer[sealing.rows.len()..length - TRAILER_BYTES].fill(0);
-            buffer[length - TRAILER_BYTES..length].copy_from_slice(&trailer.encode());
-            let request = IoRequest::Write {
-                file: FileId::Segment(sealing.id),
-                offset: offset as u64,
-                buffer,
-                bytes: length,
-                durable: true,
-            };
-            self.counters.device_bytes_written += length as u64;
-            self.start(Pending::Footer(sealing.id), request);
+            // Whole blocks are left for the last piece, so the trailer is not cut.
+            piece.buffer[piece.bytes - TRAILER_BYTES..piece.bytes]
+                .copy_from_slice(&trailer.encode());
         }
+        self.counters.device_bytes_written += piece.bytes as u64;
+        let request = IoRequest::Write {
+            file: FileId::Segment(segment),
+            offset: (offset + piece.offset) as u64,
+            buffer: piece.buffer,
+            bytes: piece.bytes,
+            durable: true,
+        };
+        self.start(Pending::Footer(segment), request);
     }
 
     fn on_footer_written(&mut self, segment: SegmentId, result: IoResult) {
@@ -211,7 +223,10 @@ impl Shard {
             return;
         }
         self.give_back(result);
-        self.log.segments.set_state(segment, SegmentState::Sealed);
+        match self.log.sealing.iter_mut().find(|sealing| sealing.id == segment) {
+            Some(sealing) => sealing.writing = false,
+            None => self.log.segments.set_state(segment, SegmentState::Sealed),
+        }
     }
 
     /// After a failed write nothing that was not acknowledged may ever be: what is on the disk is
