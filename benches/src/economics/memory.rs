@@ -51,12 +51,14 @@ fn mixed_bytes(random: &mut fastrand::Rng) -> usize {
 
 fn churn(client: &mut Client, keys: u64, count: u64, seed: u64) -> Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let bytes = vec![b'v'; 2 << 20];
+    // Bytes that do not compress, or the disk would not fill.
+    let mut bytes = vec![0; 4 << 20];
+    random.fill(&mut bytes);
     let mut command = |out: &mut Vec<u8>, number: u64| {
         let key = format!("mixed:{}", random.u64(..keys));
-        let length = mixed_bytes(&mut random);
+        let (length, from) = (mixed_bytes(&mut random), random.usize(..2 << 20));
         // Different bytes each time: the same ones would only touch the key.
-        let value = [&number.to_le_bytes(), &bytes[..length]].concat();
+        let value = [&number.to_le_bytes(), &bytes[from..from + length]].concat();
         push(out, &[b"SET", key.as_bytes(), &value]);
     };
     client.pipeline(count, 32, &mut command, |_, _| Ok(()))
@@ -104,8 +106,9 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     let server = Server::start(&settings.emberlog, settings.port, &dir, &arguments)?;
     let mut client = server.client()?;
     let watch = Watch::start(server.pid());
-    let value = vec![b'x'; 300];
     let load = |out: &mut Vec<u8>, number: u64| {
+        let mut value = [0; 300];
+        fastrand::Rng::with_seed(number).fill(&mut value);
         push(out, &[b"SET", format!("load:{number:08}").as_bytes(), &value]);
     };
     client.pipeline(1_500_000 / scale, 128, load, |_, _| Ok(()))?;
