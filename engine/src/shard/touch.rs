@@ -3,7 +3,7 @@
 //!
 //! What the journal says of a key covers its cell, half a quantum, and the next one: recovery grants
 //! that much. A touch within its cell is not journaled at all. One into the next cell waits here, at
-//! most `SHARE_MS` if it can share a batch with something else and `WAIT_MS` if not, for one record
+//! most `SHARE_MS` if it can share a batch with something else and an eighth of a cell if not, for one record
 //! with all that wait; its reply does not, because a crash would not take it back
 //! (`docs/decisions/0021-touch-journal.md`). What is written then is what the index says then. A touch
 //! beyond what is covered is journaled at once, and its reply waits for that.
@@ -20,15 +20,18 @@ use super::Shard;
 use super::write::{Refused, Room};
 use crate::format::record::{Head, Kind};
 use crate::format::touch::{self, TOUCH_ROW_BYTES, Touch};
-use crate::index::{Due, Entry, Expiry, Identity, touch_cell, touch_class_of, touch_cover_secs};
+use crate::index::{
+    Due, Entry, Expiry, Identity, touch_cell, touch_class_of, touch_cover_secs, touch_quantum_secs,
+};
 use crate::key::{Key, WordHash, pack, unpack};
 use crate::log::{Append, NO_KEY_MARK, USER_STREAM};
 use crate::units::{Lsn, Namespace, UnixMillis};
 
 /// How long a touch waits before it joins a batch that is written anyway.
 const SHARE_MS: u64 = 1000;
-/// How long it waits before a batch is written for it.
-const WAIT_MS: u64 = 2500;
+/// How long it waits before a batch is written for it: an eighth of its cell, within these. The longer, the
+/// more share the batch; but what is not durable when the next cell begins has to be waited for.
+const WAIT_MS: std::ops::RangeInclusive<u64> = 2_500..=10_000;
 /// Touches that wait before they are journaled without regard to time.
 const ROWS_MANY: usize = 16 << 10;
 /// Touches that wait at most, when the log has no room for them: 3 MiB.
@@ -56,7 +59,15 @@ pub(super) struct Touches {
     dirty: Vec<u64>,
     /// Since when the first of them waits.
     oldest: Option<UnixMillis>,
+    /// When they are to be journaled, whether or not anything is written anyway.
+    due: Option<UnixMillis>,
     written: VecDeque<(Lsn, Written)>,
+}
+
+/// How long a touch of this class may wait for others.
+fn patience_ms(class: u8) -> u64 {
+    let cell_ms = touch_quantum_secs(class) * 1000 / 2;
+    (cell_ms / 8).clamp(*WAIT_MS.start(), *WAIT_MS.end())
 }
 
 impl Touches {
@@ -66,14 +77,14 @@ impl Touches {
 
     /// When they are to be journaled at the latest.
     pub(super) fn due_at(&self) -> Option<UnixMillis> {
-        self.oldest.map(|oldest| oldest.plus(WAIT_MS))
+        self.due
     }
 
     /// Whether they are to be journaled now; `shared` if a batch is going to be written anyway.
     fn are_due(&self, shared: bool, now: UnixMillis) -> bool {
-        let patience = if shared { SHARE_MS } else { WAIT_MS };
         self.dirty.len() >= ROWS_MANY
-            || self.oldest.is_some_and(|oldest| oldest.plus(patience) <= now)
+            || self.due.is_some_and(|due| due <= now)
+            || shared && self.oldest.is_some_and(|oldest| oldest.plus(SHARE_MS) <= now)
     }
 
     /// The key was written: what its journal said before means nothing any more.
@@ -83,13 +94,15 @@ impl Touches {
         }
     }
 
-    fn wait(&mut self, packed: u64, covered_s: u64, appended: Lsn, now: UnixMillis) {
+    fn wait(&mut self, packed: u64, class: u8, covered_s: u64, appended: Lsn, now: UnixMillis) {
         let fresh = Waiting { covered_s, since: appended, dirty: false, in_flight: 0 };
         let waiting = self.waiting.entry(packed).or_insert(fresh);
         if !waiting.dirty {
             waiting.dirty = true;
             self.dirty.push(packed);
             self.oldest.get_or_insert(now);
+            let due = now.plus(patience_ms(class));
+            self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
         }
     }
 
@@ -141,7 +154,7 @@ impl Shard {
             };
             let may_wait = new <= covered || planted!(LaxTouches);
             if may_wait && self.touches.dirty.len() < ROWS_MAX {
-                self.touches.wait(packed, covered, self.log.appended_lsn(), now);
+                self.touches.wait(packed, class, covered, self.log.appended_lsn(), now);
             } else {
                 let expires_s = u32::try_from(new).unwrap_or(u32::MAX);
                 let identity = key.identity.to_bits();
@@ -230,7 +243,9 @@ impl Shard {
                 self.touches.dirty.push(packed);
             }
         }
-        self.touches.oldest = (!self.touches.dirty.is_empty()).then_some(self.now);
+        let left = !self.touches.dirty.is_empty();
+        self.touches.oldest = left.then_some(self.now);
+        self.touches.due = left.then_some(self.now.plus(*WAIT_MS.start()));
     }
 
     /// The row of a key that waits; `None`, and forgotten, if it was written or is gone meanwhile.
