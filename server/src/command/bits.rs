@@ -93,31 +93,26 @@ fn getbit(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// Bits that a command is about.
 type Bits = std::ops::Range<usize>;
 
-/// The bits of `len` bytes between two offsets, both included, negative ones from the end; `None`
-/// if there are none. Offsets are bytes unless `unit` says bits.
-fn bits_between(
-    start: i64,
-    end: i64,
-    unit: Option<&[u8]>,
-    len: usize,
-) -> Result<Option<Bits>, Stop> {
-    let in_bits = match unit {
-        None => false,
-        Some(word) if is(word, "bit") => true,
-        Some(word) if is(word, "byte") => false,
-        Some(_) => return Err(text::SYNTAX),
-    };
-    let unit_bits = if in_bits { 1 } else { 8 };
+/// Bits of a unit of offsets, bytes unless `unit` says bits.
+fn bits_of_unit(unit: Option<&[u8]>) -> Result<usize, Stop> {
+    match unit {
+        None => Ok(8),
+        Some(word) if is(word, "bit") => Ok(1),
+        Some(word) if is(word, "byte") => Ok(8),
+        Some(_) => Err(text::SYNTAX),
+    }
+}
+
+/// The bits of `len` bytes between two offsets of `unit_bits` bits, both included, negative ones from the
+/// end; `None` if there are none.
+fn bits_between(start: i64, end: i64, unit_bits: usize, len: usize) -> Option<Bits> {
     let total = i64::try_from(len * 8 / unit_bits).unwrap_or(i64::MAX);
     let absolute = |offset: i64| {
         if offset < 0 { total.saturating_add(offset).max(0) } else { offset }
     };
     let (first, last) = (absolute(start), absolute(end).min(total - 1));
-    if first > last {
-        return Ok(None);
-    }
     let place = |offset: i64| usize::try_from(offset).unwrap_or(0) * unit_bits;
-    Ok(Some(place(first)..place(last) + unit_bits))
+    (first <= last).then(|| place(first)..place(last) + unit_bits)
 }
 
 fn bitcount(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -135,7 +130,7 @@ fn bitcount(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             let (start, end) = (integer(start)?, integer(end)?);
             // BITPOS, unlike this, takes offsets before the beginning for the beginning first.
             let backwards = start < 0 && end < 0 && start > end;
-            bits_between(start, end, args.get(4), value.len())?.filter(|_| !backwards)
+            bits_between(start, end, bits_of_unit(args.get(4))?, value.len()).filter(|_| !backwards)
         }
         _ => return Err(text::SYNTAX),
     };
@@ -185,10 +180,11 @@ fn bitpos(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     let value = bytes(found.as_ref());
     let bits = match (args.get(3), args.get(4), args.len()) {
-        (None, _, _) => bits_between(0, -1, None, value.len())?,
-        (Some(start), None, _) => bits_between(integer(start)?, -1, None, value.len())?,
+        (None, _, _) => bits_between(0, -1, 8, value.len()),
+        (Some(start), None, _) => bits_between(integer(start)?, -1, 8, value.len()),
         (Some(start), Some(end), 5 | 6) => {
-            bits_between(integer(start)?, integer(end)?, args.get(5), value.len())?
+            let (start, unit_bits) = (integer(start)?, bits_of_unit(args.get(5))?);
+            bits_between(start, integer(end)?, unit_bits, value.len())
         }
         _ => return Err(text::SYNTAX),
     };
