@@ -23,6 +23,10 @@ use crate::units::{BatchSeq, Incarnation, Lsn, RECORD_ALIGN, SegmentId, UnixMill
 /// Smallest unit in which batches were ever placed.
 const BLOCK_MIN: usize = 512;
 
+/// Its list of keys cannot be found either.
+const HEADER_GONE: &str =
+    "a batch header is damaged, and of records that do not read the keys unknown";
+
 /// What is known of a segment before it is scanned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject {
@@ -43,6 +47,8 @@ pub(crate) struct Followed {
     pub(crate) seq: BatchSeq,
     /// In the user stream, the LSN that comes after its last.
     pub(crate) next_lsn: Option<Lsn>,
+    /// It was in this segment. Otherwise only what reads tells.
+    pub(crate) certain: bool,
 }
 
 /// How far a segment was durable.
@@ -107,7 +113,7 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
         };
         if !adjoins(at, next, &head, &found) {
             // R4: the header of a durable batch is damaged; its records may not be.
-            damaged(subject, at, "a batch header is damaged", &mut found);
+            damaged(subject, at, HEADER_GONE, &mut found);
             let seq = head.follows().unwrap_or(BatchSeq(head.seq.0 - 1)).max(found.seq_max);
             let salvaged = salvage(&bytes[..next], at + batch::HEADER_BYTES, seed);
             keep(&salvaged, (at, seq, head.wall), &mut found);
@@ -250,14 +256,13 @@ fn salvage_tail(bytes: &[u8], at: usize, subject: &Subject, found: &mut Scanned)
             keep(&salvaged, (at, seq, found.wall_max), found);
             salvaged.end.max(proved.end as usize)
         }
-        // Without a place where it ended, only what reads tells that it was in here.
         (_, Some(followed)) if found.seq_max < followed.seq && salvaged.precedes(&followed) => {
             keep(&salvaged, (at, followed.seq, found.wall_max), found);
             salvaged.end
         }
         _ => return,
     };
-    damaged(subject, at, "the last batch header is damaged", found);
+    damaged(subject, at, HEADER_GONE, found);
     found.data_end = end.next_multiple_of(BLOCK_MIN).min(bytes.len()) as u32;
 }
 
@@ -272,7 +277,7 @@ struct Salvaged {
 impl Salvaged {
     /// Whether this may be of the batch that another follows, or of ones before it.
     fn precedes(&self, followed: &Followed) -> bool {
-        let Some(last) = self.heads.last() else { return false };
+        let Some(last) = self.heads.last() else { return followed.certain };
         followed.next_lsn.is_none_or(|next| last.lsn < next)
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Source {
     proved: Option<Proved>,
     /// When this use of the slot began, if its header can be read.
     pub(super) created: Option<UnixMillis>,
+    /// Its first batch, if that can be read.
+    first: Option<BatchHead>,
 }
 
 impl Source {
@@ -65,6 +67,7 @@ impl Source {
             unsealed: false,
             proved: None,
             created: None,
+            first: None,
         }
     }
 
@@ -93,6 +96,26 @@ impl Source {
     pub(super) fn rows_bytes(&self) -> u64 {
         let scanned = self.scanned.as_ref().map_or(0, |scanned| scanned.rows.len() as u64);
         self.trailer.map_or(scanned, |trailer| u64::from(trailer.rows_bytes))
+    }
+
+    /// Whether it has a header and nothing else.
+    fn is_unused(&self) -> bool {
+        self.incarnation > Incarnation(0) && self.trailer.is_none() && self.scanned.is_none()
+    }
+
+    /// The batch after the last that was found, if the first batch of the next segment of the stream
+    /// follows it. A slot is used again only when all segments before are sealed, so that one without
+    /// a footer has its next.
+    fn followed_by(&self, firsts: &[BatchHead]) -> Option<Followed> {
+        let scanned = self.scanned.as_ref()?;
+        // Of a segment without any batch it is not known whose it was. The user stream is tried: what
+        // is in there is taken only if it reads.
+        let stream = scanned.first.map_or(0, |own| own.stream);
+        let later = firsts.iter().filter(|head| head.stream == stream && head.seq > self.seq_max);
+        let next = later.min_by_key(|head| head.seq)?;
+        let seq = next.follows().filter(|before| *before > self.seq_max)?;
+        let next_lsn = (stream == 0).then_some(next.first_lsn);
+        Some(Followed { seq, next_lsn, certain: scanned.first.is_some() })
     }
 
     /// Whether there is a footer that may be trusted.
@@ -184,34 +207,21 @@ fn prove_elsewhere(disk: &mut Blocking<'_>, root: &Superblock, sources: &mut [So
         None => source.lsn_max,
     });
     let durable_lsn = known.fold(root.durable_lsn, Lsn::max);
-    let firsts: Vec<BatchHead> =
-        sources.iter().filter_map(|source| source.scanned.as_ref()?.first).collect();
+    let firsts: Vec<BatchHead> = sources.iter().filter_map(|source| source.first).collect();
+    let there = |seq| sources.iter().any(|source| source.seq_max == seq);
+    // The last batch of a segment that is not there: its segment was used again, or looks unused.
+    let missing = firsts.iter().filter_map(BatchHead::follows).any(|seq| !there(seq));
     for source in sources {
-        let Some(scanned) = &source.scanned else { continue };
-        let followed = followed_by(scanned, &firsts);
-        if followed.is_none() && !(scanned.torn && durable_lsn > root.durable_lsn) {
-            continue;
+        let followed = source.followed_by(&firsts);
+        let torn = source.scanned.as_ref().is_some_and(|scanned| scanned.torn);
+        let unused = missing && source.is_unused();
+        if followed.is_some() || torn && durable_lsn > root.durable_lsn || unused {
+            sometimes!(ProvedElsewhere);
+            let proof = Proof { durable_lsn, followed, proved: source.proved };
+            let again = scan_segment(disk, root, source.segment, source.incarnation, &proof);
+            source.adopt(again);
         }
-        sometimes!(ProvedElsewhere);
-        let proof = Proof { durable_lsn, followed, proved: source.proved };
-        let again = scan_segment(disk, root, source.segment, source.incarnation, &proof);
-        source.adopt(again);
     }
-}
-
-/// The batch after the last that was found, if the first batch of its stream in another segment
-/// follows it.
-fn followed_by(scanned: &Scanned, firsts: &[BatchHead]) -> Option<Followed> {
-    let own = scanned.first.as_ref();
-    let next = |head: &BatchHead| {
-        let before = head.follows().filter(|before| *before > scanned.seq_max)?;
-        // Of a segment without any batch it is not known whose it was. The user stream is tried: what
-        // is in there is taken only if it reads.
-        let next_lsn = (head.stream == 0).then_some(head.first_lsn);
-        let same = head.stream == own.map_or(0, |own| own.stream);
-        same.then_some(Followed { seq: before, next_lsn })
-    };
-    firsts.iter().filter_map(next).min_by_key(|followed| followed.seq)
 }
 
 /// Whether a file that is too short was ever more than a file being created, all zeros.
@@ -270,6 +280,7 @@ fn inspect(
     let proved = told.map(|&Tail { end, seq, .. }| Proved { end, seq, sealed: false });
     let mut source = Source::empty(segment, incarnation);
     source.created = head.map(|head| head.created);
+    source.first = first.filter(|first| first.incarnation == incarnation);
     if let Some(trailer) = trailer.filter(|trailer| trailer.incarnation == incarnation) {
         source.seq_min = trailer.seq_min;
         source.seq_max = trailer.seq_max;

@@ -113,7 +113,10 @@ impl Shard {
         let on_the_way = |shard: &Shard| {
             shard.log.segments.ready() + shard.log.segments.count(SegmentState::Preparing)
         };
-        while on_the_way(self) < target {
+        // A segment whose footer is not there yet needs the one after it, at the next start, to tell
+        // where it ends.
+        let sealed = self.log.segments.count(SegmentState::Sealing) == 0;
+        while sealed && on_the_way(self) < target {
             let Some((segment, incarnation)) = self.log.segments.prepare() else { break };
             let head = SegmentHead {
                 store_id: self.root.store_id,
