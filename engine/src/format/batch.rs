@@ -44,6 +44,8 @@ pub struct BatchHead {
     pub stream: u8,
     /// Checksum of the identity list.
     pub identities_crc: u32,
+    /// Which opening of the store wrote it, modulo 2^24: the number of the first batch after that.
+    pub run: u32,
     /// How far `seq` is above that of the batch before it in its stream, which was on stable storage
     /// when this was written; 0 = not known. If that batch is unreadable, this gives its place.
     pub step: u32,
@@ -67,7 +69,7 @@ impl BatchHead {
             .u32(self.epoch)
             .u32(self.identities_crc)
             .u8(self.stream)
-            .put(&[0; 3])
+            .put(&self.run.to_le_bytes()[..3])
             .u32(self.step)
             .done();
         seal_crc(&mut bytes);
@@ -97,6 +99,7 @@ impl BatchHead {
             epoch: fields.u32(64)?,
             identities_crc: fields.u32(68)?,
             stream: fields.u8(72)?,
+            run: fields.u32(72)? >> 8,
             step: fields.u32(76)?,
         })
     }

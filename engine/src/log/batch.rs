@@ -163,7 +163,7 @@ impl Batch {
     }
 
     /// Completes the bytes for the disk: identities, padding, header.
-    pub(crate) fn seal(&mut self, store_id: u64, durable_lsn: Lsn, epoch: u32) {
+    pub(crate) fn seal(&mut self, store_id: u64, durable_lsn: Lsn, run: u32) {
         let seq = self.seq.expect("closed");
         let step = self.follows.map_or(0, |before| u32::try_from(seq.0 - before.0).unwrap_or(0));
         let buffer = self.buffer.as_mut().expect("a closed batch owns its buffer");
@@ -184,9 +184,10 @@ impl Batch {
             first_lsn: self.first_lsn,
             durable_lsn,
             wall: self.wall,
-            epoch,
+            epoch: 0,
             stream: self.stream,
             identities_crc,
+            run,
             step,
         };
         buffer[..HEADER_BYTES].copy_from_slice(&head.encode());

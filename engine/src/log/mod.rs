@@ -58,6 +58,8 @@ pub(crate) struct Log {
     appended_lsn: Lsn,
     durable_lsn: Lsn,
     next_seq: BatchSeq,
+    /// Which opening of the store this is, as batches name it.
+    run: u32,
     /// Bytes of closed and in-flight batches of the user stream.
     pub(crate) pending_bytes: usize,
     /// User bytes appended since the store was opened (records with padding).
@@ -83,6 +85,7 @@ impl Log {
             appended_lsn,
             durable_lsn: appended_lsn,
             next_seq,
+            run: next_seq.0 as u32 & 0xff_ffff,
             pending_bytes: 0,
             user_bytes: 0,
         }
@@ -180,9 +183,9 @@ impl Log {
 
     /// The next batch of a stream for the disk, complete with header and padding, if none of the
     /// stream is in flight.
-    pub(crate) fn next_write(&mut self, stream: usize, epoch: u32) -> Option<Batch> {
+    pub(crate) fn next_write(&mut self, stream: usize) -> Option<Batch> {
         let mut batch = self.streams[stream].take_closed(self.durable_lsn)?;
-        batch.seal(self.store_id, self.durable_lsn, epoch);
+        batch.seal(self.store_id, self.durable_lsn, self.run);
         Some(batch)
     }
 

@@ -104,8 +104,8 @@ impl Source {
     }
 
     /// The batch after the last that was found, if the first batch of the next segment of the stream
-    /// follows it. A slot is used again only when all segments before are sealed, so that one without
-    /// a footer has its next.
+    /// follows it. In one run, a slot is used again only when all segments before are sealed, so that
+    /// one without a footer has its next.
     fn followed_by(&self, firsts: &[BatchHead]) -> Option<Followed> {
         let scanned = self.scanned.as_ref()?;
         // Of a segment without any batch it is not known whose it was. The user stream is tried: what
@@ -113,9 +113,13 @@ impl Source {
         let stream = scanned.first.map_or(0, |own| own.stream);
         let later = firsts.iter().filter(|head| head.stream == stream && head.seq > self.seq_max);
         let next = later.min_by_key(|head| head.seq)?;
+        let certain = scanned.first.is_some_and(|own| own.run == next.run);
+        if scanned.first.is_some() && !certain {
+            return None;
+        }
         let seq = next.follows().filter(|before| *before > self.seq_max)?;
         let next_lsn = (stream == 0).then_some(next.first_lsn);
-        Some(Followed { seq, next_lsn, certain: scanned.first.is_some() })
+        Some(Followed { seq, next_lsn, certain })
     }
 
     /// Whether there is a footer that may be trusted.

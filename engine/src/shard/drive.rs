@@ -13,8 +13,6 @@ use crate::io::{FileId, IoId, IoRequest, IoResult};
 use crate::log::{Batch, SURVIVOR_STREAMS, SegmentState, USER_STREAM};
 use crate::units::{SegmentId, UnixMillis};
 
-/// Leadership epoch; replication will set it.
-const EPOCH: u32 = 0;
 /// Longest time that [`Ack::Memory`] keeps a batch open.
 const MEMORY_LINGER_MS: u64 = 100;
 
@@ -105,7 +103,7 @@ impl Shard {
             self.log.close_batch(USER_STREAM, self.now);
         }
         for stream in USER_STREAM..=SURVIVOR_STREAMS {
-            if let Some(mut batch) = self.log.next_write(stream, EPOCH) {
+            if let Some(mut batch) = self.log.next_write(stream) {
                 let buffer = batch.buffer.take().expect("a closed batch owns its buffer");
                 let request = IoRequest::Write {
                     file: FileId::Segment(batch.segment),

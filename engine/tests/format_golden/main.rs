@@ -185,6 +185,7 @@ fn batch_header_and_identities() {
         epoch: g.narrow("epoch"),
         stream: g.narrow("stream"),
         identities_crc: g.narrow("identities crc"),
+        run: g.narrow("run"),
         step: g.narrow("step"),
     };
     assert_eq!(head.encode()[..], g.bytes);
