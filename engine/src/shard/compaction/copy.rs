@@ -116,6 +116,10 @@ impl Shard {
             }
             Row::Record(row) => row,
         };
+        let end = u64::from(row.offset) + row.head.record_bytes() as u64;
+        if end > u64::from(self.root.segment_bytes) {
+            return RowStep::Damaged;
+        }
         let location = Location::new(copy.victim, row.offset, self.root.segment_bytes);
         let appended = match self.verdict(&row, location, copy.seq) {
             Verdict::Drop => true,
