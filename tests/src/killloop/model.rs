@@ -19,6 +19,9 @@ pub type Millis = i64;
 /// A moment by which an operation has certainly not been answered yet.
 pub const UNKNOWN: Millis = i64::MAX / 4;
 
+/// Expiries that differ by less than this may be in either order.
+pub const CLOSE: Millis = 2000;
+
 /// How far an expiry may slide without a journal entry: max(32 s, TTL / 16).
 pub fn quantum(ttl: Millis) -> Millis {
     (ttl / 16).max(32_000)
@@ -152,6 +155,22 @@ impl Key {
         value::make(&self.name, stamp.version, stamp.length)
     }
 
+    /// Whether two contents are the same on the wire; values too short for a stamp may be.
+    fn holds_same(&self, one: &Content, other: &Content) -> bool {
+        match (one, other) {
+            (Content::Text(one), Content::Text(other)) => self.bytes(*one) == self.bytes(*other),
+            (Content::Hash(one), Content::Hash(other)) => {
+                one.len() == other.len()
+                    && one.iter().all(|(field, stamp)| {
+                        other.get(field).is_some_and(|other| {
+                            self.field_bytes(*field, *stamp) == self.field_bytes(*field, *other)
+                        })
+                    })
+            }
+            _ => one == other,
+        }
+    }
+
     /// The bytes of a hash field.
     pub fn field_bytes(&self, field: u8, stamp: Stamp) -> Vec<u8> {
         value::make(&[&self.name[..], &[b'#', field]].concat(), stamp.version, stamp.length)
@@ -195,20 +214,32 @@ impl Writer {
     }
 
     /// Records that operation `issued` leaves `state` under key number `key`.
-    pub fn set(&mut self, key: usize, mut state: State) {
+    pub fn set(&mut self, key: usize, state: State) {
         self.recent.push_front((self.issued, key));
         self.recent.truncate(RECENT);
         let (issued, history) = (self.issued, &mut self.keys[key].history);
         match history.last_mut() {
-            Some((op, last)) if *op == issued => {
-                // A script's changes of one key reach the log as one: what slid in between may
-                // have slid in the end.
-                if let (Some(old), Some(new)) = (last.expiry, &mut state.expiry) {
-                    new.grace = new.grace.max(old.grace);
-                }
-                *last = state;
-            }
+            Some((op, last)) if *op == issued => *last = state,
             _ => history.push((issued, state)),
+        }
+    }
+
+    /// Records that operation `op`, sent at `sent`, is one script. Its changes of a key reach the log as one: if the value
+    /// is the one from before, a later end is a touch, whatever stood in between (PERSIST, then EXPIRE).
+    pub fn is_script(&mut self, op: u64, keys: &[usize], sent: Millis) {
+        for &index in keys {
+            let key = &self.keys[index];
+            let [.., (_, before), (at, after)] = &key.history[..] else { continue };
+            if *at != op || !key.holds_same(&before.content, &after.content) {
+                continue;
+            }
+            if let (Some(old), Some(mut new)) = (before.expiry, after.expiry)
+                && new.low + CLOSE > old.low
+            {
+                new.grace = new.grace.max(quantum(new.low - sent));
+                let last = self.keys[index].history.len() - 1;
+                self.keys[index].history[last].1.expiry = Some(new);
+            }
         }
     }
 
@@ -284,5 +315,47 @@ impl Writer {
         }
         (self.issued, self.acked, self.floor) = (0, 0, 0);
         self.recent.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key that ends in 60 s, and then PERSIST and EXPIRE 80 as one operation.
+    fn persisted_and_expired() -> Writer {
+        let mut writer = Writer::new(vec![Key::new(b"k".to_vec(), Class::Small)]);
+        let content = Content::Text(writer.stamp(100));
+        writer.issue();
+        let expiry = Some(Expiry::absolute(60_000));
+        writer.set(0, State { content: content.clone(), expiry });
+        writer.issue();
+        writer.set(0, State { content: content.clone(), expiry: None });
+        writer.set(0, State { content, expiry: Some(Expiry::absolute(80_000)) });
+        writer
+    }
+
+    fn high_after_crash(mut writer: Writer) -> Millis {
+        writer.crashed(1000);
+        writer.keys[0].latest().expiry.unwrap().high
+    }
+
+    #[test]
+    fn a_script_moves_an_expiry_at_once_and_a_group_step_by_step() {
+        let group = persisted_and_expired();
+        assert_eq!(high_after_crash(group), 80_000);
+        let mut script = persisted_and_expired();
+        script.is_script(2, &[0, 0], 0);
+        assert_eq!(high_after_crash(script), 80_000 + quantum(80_000));
+    }
+
+    #[test]
+    fn a_script_that_writes_another_value_sets_its_expiry_exactly() {
+        let mut writer = persisted_and_expired();
+        let content = Content::Text(writer.stamp(100));
+        writer.issue();
+        writer.set(0, State { content, expiry: Some(Expiry::absolute(90_000)) });
+        writer.is_script(3, &[0], 0);
+        assert_eq!(high_after_crash(writer), 90_000);
     }
 }

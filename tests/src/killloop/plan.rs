@@ -5,15 +5,12 @@
 //! the next `CERTAIN` milliseconds, so every reply can be predicted.
 
 use super::judge::field_name;
-use super::model::{Class, Content, Expiry, Key, Millis, State, Writer, quantum};
+use super::model::{CLOSE, Class, Content, Expiry, Key, Millis, State, Writer, quantum};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 
 /// A key with less than this left is not built upon.
 const CERTAIN: Millis = 20_000;
-
-/// Expiries that differ by less than this may be in either order.
-const CLOSE: Millis = 2000;
 
 /// What the server must answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -104,6 +104,9 @@ fn round(
             let mut write = plan::write(&mut lock(&shared.writers[id]), rng, sent);
             if shared.scripts && rng.bool() {
                 write = write.as_script();
+                if write.commands.len() == 1 && write.keys.len() > 1 {
+                    lock(&shared.writers[id]).is_script(write.op, &write.keys, sent);
+                }
             }
             for command in &write.commands {
                 queue(client, command);
