@@ -27,6 +27,12 @@ fn eligible(segment: &Segment, horizon: &Horizon) -> bool {
         && segment.clear_seq <= horizon.seq
 }
 
+/// Whether copies of a victim's deletes and touches are in here that recovery may still need: they would
+/// only be copied once more. A checkpoint gives the room back.
+pub(crate) fn is_carried(segment: &Segment, horizon: &Horizon) -> bool {
+    segment.carries && segment.seq_max > horizon.seq
+}
+
 /// A sealed segment without a live byte.
 pub(crate) fn is_empty(segment: &Segment, horizon: &Horizon) -> bool {
     eligible(segment, horizon) && segment.live_bytes == 0
@@ -40,7 +46,7 @@ pub(crate) fn is_dead(segment: &Segment, horizon: &Horizon) -> bool {
 
 /// The victim with the best ratio of benefit to cost: free space won, weighted by how long the
 /// segment has been left alone, over the bytes to read and to write (LFS; `RAMCloud` §4). None whose
-/// survivors need more than `most` bytes.
+/// survivors need more than `most` bytes, and none that [is carried](is_carried).
 pub(crate) fn victim<'a>(
     segments: impl Iterator<Item = (SegmentId, &'a Segment)>,
     horizon: &Horizon,
@@ -50,7 +56,7 @@ pub(crate) fn victim<'a>(
     let mut best = None;
     for (id, segment) in segments {
         let footprint = segment.footprint(size);
-        if footprint > most || !eligible(segment, horizon) {
+        if footprint > most || !eligible(segment, horizon) || is_carried(segment, horizon) {
             continue;
         }
         let needed = u128::from(footprint);
@@ -123,5 +129,8 @@ mod tests {
         let killers = Segment { killers: 1, ..sealed(0, 60) };
         assert!(!is_dead(&killers, &horizon()) && pick(&[killers]) == Some(0));
         assert!(is_dead(&Segment { killers: 1, ..sealed(0, 50) }, &horizon()));
+        let carried = Segment { carries: true, ..killers };
+        assert_eq!(pick(&[carried]), None, "carrying on what was carried gains nothing");
+        assert_eq!(pick(&[Segment { seq_max: BatchSeq(50), ..carried }]), Some(0));
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Batch {
     pub(crate) moved: Vec<Moved>,
     /// Records that may hide an older version of their key: deletes, touches, and puts that expire.
     pub(crate) killers: u32,
+    /// Whether deletes or touches are among them that compaction carried on.
+    pub(crate) carries: bool,
     /// Whether a clear or an open is in here: what it ends cannot be told key by key.
     pub(crate) clears: bool,
 }
@@ -86,6 +88,7 @@ impl Batch {
             padded: 0,
             moved: Vec::new(),
             killers: 0,
+            carries: false,
             clears: false,
         }
     }
@@ -132,7 +135,9 @@ impl Batch {
             self.first_lsn = head.lsn;
         }
         self.lsn_max = self.lsn_max.max(head.lsn);
-        let hides = matches!(head.kind, Kind::Delete | Kind::Touch) || head.expires_at.is_some();
+        let kills = matches!(head.kind, Kind::Delete | Kind::Touch);
+        let hides = kills || head.expires_at.is_some();
+        self.carries |= kills && head.flags & record::RELOCATED != 0;
         self.killers += u32::from(hides);
         self.clears |= matches!(head.kind, Kind::Clear | Kind::Open);
         let name = if head.kind == Kind::Touch { record.value } else { record.name };

@@ -48,6 +48,9 @@ pub(crate) struct Segment {
     /// Records that may hide an older version of their key (deletes, touches, puts that expire);
     /// compaction carries on what they hide while a checkpoint may lack it.
     pub(crate) killers: u32,
+    /// Whether deletes or touches are among them that compaction carried on. To carry them on once more
+    /// gains nothing: they are left alone until both checkpoints are past them.
+    pub(crate) carries: bool,
     /// The last batch with a clear or an open; not to be compacted before both checkpoints are
     /// past it.
     pub(crate) clear_seq: BatchSeq,
@@ -90,6 +93,7 @@ impl Segment {
         seq_max: BatchSeq(0),
         lsn_max: Lsn::NONE,
         killers: 0,
+        carries: false,
         clear_seq: BatchSeq(0),
         buried_lsn: Lsn::NONE,
         dictionaries: 0,
@@ -270,6 +274,7 @@ impl SegmentTable {
         segment.durable_end = segment.durable_end.max(batch.end());
         segment.lsn_max = segment.lsn_max.max(batch.lsn_max);
         segment.killers += batch.killers;
+        segment.carries |= batch.carries;
         if batch.clears {
             segment.clear_seq = seq;
         }

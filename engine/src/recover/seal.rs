@@ -50,6 +50,8 @@ pub(super) fn table(
             seq_max: source.seq_max,
             lsn_max: source.lsn_max,
             killers: source.killers,
+            // Footers do not tell: carried on once more at most.
+            carries: false,
             clear_seq: source.clear_seq,
             buried_lsn: Lsn::NONE,
             // Footers do not tell.

@@ -112,6 +112,10 @@ impl Shard {
         }
         let most = pace::fullest_bytes(self.root.segment_bytes, urgency);
         let Some(victim) = compact::victim(self.log.segments.iter(), &horizon, most) else {
+            let mut all = self.log.segments.iter();
+            if all.any(|(_, segment)| compact::is_carried(segment, &horizon)) {
+                self.checkpointing.want_after(pace::HELD_PAUSE_MS, self.now);
+            }
             let again = u64::from(self.root.segment_bytes) / 16;
             self.pace.found_nothing(self.log.user_bytes + again, self.now);
             return;
