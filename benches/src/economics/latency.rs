@@ -112,58 +112,66 @@ fn row(table: &mut Table, name: &str, histogram: &Histogram<u64>) {
     ]);
 }
 
+/// A server with the keys that are probed and so many others, most of whose values are on the disk only.
+struct Subject {
+    server: Server,
+    client: Client,
+    arguments: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Subject {
+    fn start(settings: &Settings, disk: &str, keys: u64) -> Result<Subject> {
+        let folder = settings.folder()?;
+        // As many segments as a store of 8 GiB has, if the limit is 1 GiB.
+        let segment = settings.pick("4mb", "1mb");
+        let arguments = ["--maxmemory", "128mb", "--disk-limit", disk, "--segment-size", segment];
+        let arguments = [&arguments[..], &["--ack", "memory"]].concat();
+        let dir = folder.path().join("data");
+        let server = Server::start(&settings.emberlog, settings.port, &dir, &arguments)?;
+        let mut client = server.client()?;
+        let hot = |out: &mut Vec<u8>, number: u64| {
+            push(out, &[b"SET", key(number).as_bytes(), &value(number)]);
+        };
+        client.pipeline(KEYS, 64, hot, |_, _| Ok(()))?;
+        let cold = |out: &mut Vec<u8>, number: u64| {
+            push(out, &[b"SET", format!("cold:{number:08}").as_bytes(), &value(number)]);
+        };
+        client.pipeline(keys, 64, cold, |_, _| Ok(()))?;
+        Ok(Subject { server, client, arguments: arguments.join(" "), _folder: folder })
+    }
+}
+
 /// Runs the part.
 pub(super) fn run(settings: &Settings) -> Result<Section> {
     let seconds = settings.pick(20, 2);
-    let disk = settings.pick("1gb", "256mb");
-    let folder = settings.folder()?;
-    let dir = folder.path().join("data");
-    // As many segments as a store of 8 GiB has.
-    let segment = settings.pick("4mb", "1mb");
-    let arguments = [
-        "--maxmemory",
-        "128mb",
-        "--disk-limit",
-        disk,
-        "--segment-size",
-        segment,
-        "--ack",
-        "memory",
-    ];
-    let server = Server::start(&settings.emberlog, settings.port, &dir, &arguments)?;
-    let mut client = server.client()?;
+    let per_second = 5000;
     // As many cold keys as make the disk 75 % full of live records and their rows.
     let limit: u64 = settings.pick(1 << 30, 256 << 20);
     let keys = limit * 75 / 100 / 540;
-    let hot = |out: &mut Vec<u8>, number: u64| {
-        push(out, &[b"SET", key(number).as_bytes(), &value(number)]);
-    };
-    client.pipeline(KEYS, 64, hot, |_, _| Ok(()))?;
-    // Idle: the same writer, while there is room and nothing to compact.
-    let per_second = 5000;
-    let room = keys / 8;
-    let cold = |out: &mut Vec<u8>, number: u64| {
-        push(out, &[b"SET", format!("cold:{number:08}").as_bytes(), &value(number)]);
-    };
-    client.pipeline(room, 64, cold, |_, _| Ok(()))?;
-    let (idle, _) = probe_beside(&server, room, per_second, seconds)?;
-    let idle_compactions = client.info("compactions")?;
-    client.pipeline(keys, 64, cold, |_, _| Ok(()))?;
-    // To the steady state first: every segment has been through compaction's hands.
-    probe_beside(&server, keys, 4 * per_second, seconds)?;
+    // Idle: the same keys, readers and writer, and a disk on which there is nothing to compact.
+    let idle_subject = Subject::start(settings, "8gb", keys)?;
+    let (idle, _) = probe_beside(&idle_subject.server, keys, per_second, seconds)?;
+    drop(idle_subject);
+    let mut subject = Subject::start(settings, settings.pick("1gb", "256mb"), keys)?;
+    let (server, client) = (&subject.server, &mut subject.client);
+    // To the steady state first: segments have been through compaction's hands.
+    probe_beside(server, keys, 10 * per_second, 2 * seconds)?;
     let before = client.info("compactions")?;
     client.line("CONFIG RESETSTAT")?;
-    let (busy, sent) = probe_beside(&server, keys, per_second, seconds)?;
+    let (busy, sent) = probe_beside(server, keys, per_second, seconds)?;
     let compactions = client.info("compactions")? - before;
     let turn_ms = client.info("turn_us_max")? / 1e3;
     let mut section = Section::new(
         "Latency while compacting",
         format!(
             "`{}`. One client GETs and SETs {KEYS} keys in RAM, one at a time, for {seconds} s, while another overwrites \
-             {per_second} cold keys a second. *Idle*: an eighth of the data, nothing to compact. *Compacting*: \
-             {keys} cold keys, 75 % of the disk with their rows; {compactions:.0} segments were \
-             compacted for {sent} cold writes (idle: {idle_compactions:.0}).",
-            arguments.join(" ")
+             {per_second} of {keys} cold keys a second. *Idle*: with `--disk-limit 8gb`, nothing to compact. \
+             *Compacting*: the keys are 75 % of the disk with their rows, after {} s of overwriting as fast \
+             as it goes ({before:.0} segments compacted); {compactions:.0} segments were compacted for \
+             {sent} cold writes.",
+            subject.arguments,
+            2 * seconds
         ),
     );
     let head = ["us", "commands", "p50", "p99", "p99.9", "max"];
@@ -191,7 +199,8 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
 fn reclaimed(settings: &Settings) -> Result<f64> {
     let folder = settings.folder()?;
     let dir = folder.path().join("data");
-    let arguments = ["--maxmemory", "128mb", "--disk-limit", "1gb", "--ack", "memory"];
+    let arguments =
+        ["--maxmemory", "128mb", "--disk-limit", "1gb", "--segment-size", "4mb", "--ack", "memory"];
     let server = Server::start(&settings.emberlog, settings.port + 1, &dir, &arguments)?;
     let mut client = server.client()?;
     let count = settings.pick(800_000, 40_000);
