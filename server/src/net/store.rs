@@ -33,6 +33,7 @@ impl StoreSide {
         }
         if now >= self.wake_at {
             shard.tick(now);
+            self.wake_at = UnixMillis(u64::MAX);
             completed = true;
         }
         completed
@@ -50,7 +51,9 @@ impl StoreSide {
         if started {
             self.disk.submit();
         }
-        self.wake_at = shard.next_wakeup(now).unwrap_or(now.plus(1_000));
+        // Never later than it was wanted before: turns that follow one another quickly would put it
+        // off for ever.
+        self.wake_at = self.wake_at.min(shard.next_wakeup(now).unwrap_or(now.plus(1_000)));
     }
 
     /// When the shard wants to be told the time.

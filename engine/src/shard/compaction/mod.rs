@@ -112,8 +112,9 @@ impl Shard {
         }
         let most = pace::fullest_bytes(self.root.segment_bytes, urgency);
         let Some(victim) = compact::victim(self.log.segments.iter(), &horizon, most) else {
-            let mut all = self.log.segments.iter();
-            if all.any(|(_, segment)| compact::is_carried(segment, &horizon)) {
+            let all = self.log.segments.iter();
+            let carried = all.filter(|(_, segment)| compact::is_carried(segment, &horizon));
+            if self.worth_checkpoints(carried.count()) {
                 self.checkpointing.want_after(pace::HELD_PAUSE_MS, self.now);
             }
             let again = u64::from(self.root.segment_bytes) / 16;
@@ -138,13 +139,19 @@ impl Shard {
         for (id, _) in dead {
             self.log.segments.release(id);
         }
-        let held_bytes = held.len() as u64 * u64::from(self.root.segment_bytes);
-        if held.len() >= 2 && held_bytes >= self.index_bytes() as u64 / 2 {
+        if self.worth_checkpoints(held.len()) {
             self.checkpointing.want_after(pace::HELD_PAUSE_MS, self.now);
             // Looks again after that.
             self.log.segments.maybe_dead = true;
             self.pace.found_nothing(u64::MAX, self.now);
         }
+    }
+
+    /// Whether so many segments, which only the older checkpoint holds back, are worth the two
+    /// checkpoints that free them: they must give back at least what those write.
+    fn worth_checkpoints(&self, segments: usize) -> bool {
+        let bytes = segments as u64 * u64::from(self.root.segment_bytes);
+        segments >= 2 && bytes >= 2 * self.index_bytes() as u64
     }
 
     /// Leaves a victim half copied, because there is no segment for the rest, or the store closes.
