@@ -81,7 +81,9 @@ fn races(folder: &Path, create: &str, write: &str, end: &str, config: &str) -> R
     let created = client.lines(&lines(RACES, line(create)))?;
     ensure!(created.iter().all(|reply| reply.error().is_none()), "{:?}", created.last());
     let (mut late, mut logout) = (server.client()?, server.client()?);
-    let (writes, ends) = (lines(RACES, line(write)), lines(RACES, line(end)));
+    // In another order than the logouts, so that about half of the writes come too late.
+    let (late_of, ends) = (line(write), lines(RACES, line(end)));
+    let writes = lines(RACES, |n| late_of(n * 7919 % RACES));
     let (written, ended) = thread::scope(|scope| {
         let writer = scope.spawn(|| late.lines(&writes));
         let ended = logout.lines(&ends);
@@ -91,6 +93,7 @@ fn races(folder: &Path, create: &str, write: &str, end: &str, config: &str) -> R
     ensure!(ended.iter().all(|reply| *reply == Reply::Int(1)), "every logout found its session");
     let refused = written.iter().filter(|reply| is_revoked(reply)).count();
     println!("{end}: {refused} of {RACES} late writes came after their logout");
+    ensure!(refused > 0 && refused < RACES, "no race");
     let check = |server: &Server| -> Result<()> {
         let mut client = server.client()?;
         let there = client.lines(&lines(RACES, line("EXISTS s:#")))?;
@@ -219,8 +222,7 @@ fn churn(mut client: Client, user: usize, round: usize, seed: u64) -> Known {
     known
 }
 
-/// Compares what the server lists with what it shows and with what it has acknowledged. Of the sessions
-/// that have ended, asks about `ended`.
+/// Compares what the server lists and shows with what it has acknowledged; `ended` must be refused.
 fn judge(client: &mut Client, user: usize, known: &mut Known, ended: &[String]) -> Result<usize> {
     let listed = texts(client.words(&format!("SESSION.LIST u{user}"))?)?;
     let missing: Vec<_> = known.live.difference(&listed).collect();
@@ -248,7 +250,7 @@ fn judge(client: &mut Client, user: usize, known: &mut Known, ended: &[String]) 
     Ok(listed.len())
 }
 
-/// Every session that is there belongs to a user who lists it: the database counts as many as are listed.
+/// Every session that is there belongs to a user who lists it.
 fn nothing_unlisted(client: &mut Client, listed: usize) -> Result<()> {
     let keys = client.words("DBSIZE")?;
     ensure!(keys == Reply::Int(i64::try_from(listed)?), "{listed} sessions are listed of {keys:?}");
@@ -310,8 +312,7 @@ fn kill_again_and_again(
             known.ended.extend(fresh.ended);
             known.open.extend(fresh.open);
             known.live = known.live.difference(&known.open).cloned().collect();
-            let context = || format!("after kill {}", round + 1);
-            listed += judge(&mut client, user, known, &ended).with_context(context)?;
+            listed += judge(&mut client, user, known, &ended)?;
         }
         nothing_unlisted(&mut client, listed)?;
         compared.entries += listed;

@@ -103,8 +103,7 @@ impl Sabotage {
             | Sabotage::DropTouches
             | Sabotage::LeaveGroupOpen
             | Sabotage::NoGrace
-            | Sabotage::DictionaryTooSoon
-            | Sabotage::GraceBeyondLimit => 10_000,
+            | Sabotage::DictionaryTooSoon => 10_000,
             _ => 300,
         }
     }
