@@ -8,6 +8,7 @@ pub mod compare;
 pub mod generate;
 pub mod grammar;
 pub mod known;
+mod level;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -191,9 +192,7 @@ impl Runner {
         }
         self.judge(seed, command, &replies, history);
         history.push(show(command));
-        if name(command) == "spop" {
-            level_out(command, &replies, sides)?;
-        }
+        level::out(command, &replies, sides)?;
         // Redis keeps a key that was set with an expiry in the past until it is asked for.
         if let (Some(key), true) = (command.get(1), command.iter().any(|arg| arg == b"1")) {
             both(sides, |side| side.link.call(&[b"exists".to_vec(), key.clone()]))?;
@@ -243,7 +242,9 @@ impl Runner {
             return Ok(());
         };
         for (command, pair) in queue.iter().zip(reference.iter().zip(ours)) {
-            self.judge(seed, command, &[pair.0.clone(), pair.1.clone()], history);
+            let pair = [pair.0.clone(), pair.1.clone()];
+            self.judge(seed, command, &pair, history);
+            level::out(command, &pair, sides)?;
         }
         Ok(())
     }
@@ -354,37 +355,6 @@ pub fn show(command: &Command) -> String {
         if text.is_empty() || text.contains(' ') { format!("\"{text}\"") } else { text }
     });
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// SPOP took different members on both sides: takes all of them from both.
-fn level_out(command: &Command, replies: &[Value; 2], sides: &mut [Side; 2]) -> io::Result<()> {
-    let mut taken = Vec::new();
-    for reply in replies {
-        match reply {
-            Value::Bulk(member) => taken.push(member.clone()),
-            Value::Many(_, members) => {
-                taken.extend(members.iter().filter_map(|member| match member {
-                    Value::Bulk(member) => Some(member.clone()),
-                    _ => None,
-                }));
-            }
-            _ => {}
-        }
-    }
-    taken.sort();
-    taken.dedup();
-    let Some(key) = command.get(1).filter(|_| !taken.is_empty()) else { return Ok(()) };
-    both(sides, |side| {
-        // Only if something is left: otherwise both took everything.
-        if side.link.call(&[b"exists".to_vec(), key.clone()])? == Value::Int(1) {
-            for verb in ["sadd", "srem"] {
-                side.link
-                    .call(&[vec![verb.as_bytes().to_vec(), key.clone()], taken.clone()].concat())?;
-            }
-        }
-        Ok(())
-    })?;
-    Ok(())
 }
 
 /// Everything about a key that a client can see, without the exact time to live.
