@@ -1,10 +1,11 @@
 //! Proves the judge: the kill loop's checker must acquit an honest server and catch every lie under its own name.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 use emberlog_tests::killloop::judge::Sin;
 use emberlog_tests::killloop::report::Report;
 use emberlog_tests::killloop::{self, Options};
-use emberlog_tests::server::ServerCommand;
+use emberlog_tests::resp::{Client, Reply};
+use emberlog_tests::server::{Server, ServerCommand};
 
 const SEED: u64 = 20_260_401;
 
@@ -35,6 +36,41 @@ fn assert_caught(lie: &str, kills: u32, names: &[Sin]) -> Result<()> {
     let sins = report.sins();
     assert!(names.iter().any(|name| sins.contains_key(name)), "{lie} was found to be {sins:?}");
     Ok(())
+}
+
+/// What the judge grants a script and nobody else: a key's expiry moves once, from where it was to where
+/// it ends, and so may be a touch though the last command alone would shorten it.
+#[test]
+fn a_script_moves_an_expiry_once() -> Result<()> {
+    let command = ServerCommand::under_test()?;
+    if !command.is_emberlog() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(&command, folder.path())?;
+    let mut client = server.client()?;
+    let moved = |client: &mut Client, lines: &[&str]| -> Result<(u64, u64)> {
+        client.words("SET k v EX 100")?;
+        let count = |client: &mut Client, field| -> Result<u64> {
+            client.info(field)?.with_context(|| format!("INFO says nothing of {field}"))
+        };
+        let before = (count(client, "touches")?, count(client, "appended_lsn")?);
+        for line in lines {
+            let reply = client.words(line)?;
+            ensure!(reply.error().is_none(), "{line}: {reply:?}");
+        }
+        Ok((count(client, "touches")? - before.0, count(client, "appended_lsn")? - before.1))
+    };
+    let pair = ["MULTI", "EXPIRE k 1000", "EXPIRE k 500", "EXEC"];
+    assert_eq!(moved(&mut client, &pair)?, (1, 3), "a touch, a change, their commit");
+    let script = "redis.call('EXPIRE',KEYS[1],1000)redis.call('EXPIRE',KEYS[1],500)";
+    client.words("SCRIPT FLUSH")?;
+    client.queue(&[b"SCRIPT", b"LOAD", script.as_bytes()]);
+    client.flush()?;
+    let Reply::Bulk(digest) = client.reply()? else { bail!("SCRIPT LOAD answers with a digest") };
+    let call = format!("EVALSHA {} 1 k", String::from_utf8_lossy(&digest));
+    assert_eq!(moved(&mut client, &[&call])?, (1, 1), "one touch");
+    server.kill()
 }
 
 #[test]
