@@ -80,7 +80,8 @@ fn main() -> Result<ExitCode> {
     let server = Server::start(&command, &folder).context("after kill -9")?;
     watch = Watch::start(server.pid(), &folder);
     load.reconnect(server.address());
-    println!("restart after kill -9 took {:?} ms", server.client()?.info("recovery_ms")?);
+    let recovery_ms = server.client()?.info("recovery_ms")?.unwrap_or(0);
+    println!("restart after kill -9 took {recovery_ms} ms");
     run(&mut watch, &server, "read again", || load.read_all())?;
     let rss = rss.max(watch.rss_peak());
 

@@ -19,6 +19,13 @@ pub fn reason(command: &Command, reference: &Value, ours: &Value) -> Option<&'st
     {
         return Some("HSCAN and its like take negative cursors, as Redis 7.0 does");
     }
+    let listed = matches!(ours, Value::Many(..)) && matches!(reference, Value::Many(..));
+    let begins = command.get(2).is_none_or(|cursor| cursor.iter().all(|digit| *digit == b'0'));
+    if ["hscan", "sscan", "zscan"].contains(&name.as_str()) && listed && !begins {
+        return Some(
+            "HSCAN and its like list all from any cursor; Redis goes on from one that nothing gave",
+        );
+    }
     let lowest = command.iter().any(|arg| arg == i64::MIN.to_string().as_bytes());
     if name == "lpos" && lowest && matches!(ours, Value::Error(_)) {
         return Some("LPOS refuses the lowest rank, which Redis 7.0 takes for another");
