@@ -1,8 +1,10 @@
-//! A short kill -9 loop against the server under test; the long one is the `killloop` binary.
+//! A short kill -9 loop against the server under test (the long one is the `killloop` binary), and what it relies on.
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
 use emberlog_tests::killloop::{self, Options};
-use emberlog_tests::server::ServerCommand;
+use emberlog_tests::server::{Server, ServerCommand};
 
 #[test]
 fn nothing_acknowledged_is_lost_in_a_few_kills() -> Result<()> {
@@ -53,4 +55,25 @@ fn acknowledging_from_memory_is_caught() -> Result<()> {
     println!("{report}");
     assert!(!report.violations.is_empty(), "--ack memory survived {} kills", report.kills);
     Ok(())
+}
+
+/// The engine is told the time however steadily commands come: the last batch of a quiet log is confirmed after a second
+/// though somebody reads all the while.
+#[test]
+fn the_last_batch_is_confirmed_while_readers_go_on() -> Result<()> {
+    let command = ServerCommand::under_test()?;
+    if !command.is_emberlog() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(&command, folder.path())?;
+    let mut client = server.client()?;
+    client.words("SET k v")?;
+    let appended = client.info("appended_lsn")?;
+    let begin = Instant::now();
+    while client.info("appended_lsn")? == appended {
+        ensure!(begin.elapsed() < Duration::from_secs(20), "nothing confirms the last batch");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.kill()
 }
