@@ -40,7 +40,7 @@ pub(super) fn table(
             // Its only batch is torn, perhaps without a header. The numbers in it will be given out
             // again, and then it would look like acknowledged data gone bad.
             incarnation = Incarnation(incarnation.0 + 1);
-            write_header(disk, root, source.segment, incarnation, source.wall_max)?;
+            write_header(disk, root, source.segment, incarnation, source.latest())?;
         }
         let segment = Segment {
             state,
@@ -76,7 +76,7 @@ fn seal(
     let file = FileId::Segment(source.segment);
     // The batches first, so that the footer never names what a power cut then takes.
     disk.sync(file)?;
-    write_header(disk, root, source.segment, source.incarnation, scanned.wall_max)?;
+    write_header(disk, root, source.segment, source.incarnation, source.latest())?;
     let block = root.block_bytes as usize;
     let length = (scanned.rows.len() + TRAILER_BYTES).next_multiple_of(block);
     let offset = root.segment_bytes as usize - length;

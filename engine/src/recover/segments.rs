@@ -98,6 +98,11 @@ impl Source {
         self.trailer.map_or(scanned, |trailer| u64::from(trailer.rows_bytes))
     }
 
+    /// The latest time that the segment knows of: the clock at the next start is not before it.
+    pub(super) fn latest(&self) -> UnixMillis {
+        self.wall_max.max(self.created.unwrap_or(UnixMillis(0)))
+    }
+
     /// Whether it has a header and nothing else.
     fn is_unused(&self) -> bool {
         self.incarnation > Incarnation(0) && self.trailer.is_none() && self.scanned.is_none()
@@ -223,7 +228,9 @@ fn prove_elsewhere(disk: &mut Blocking<'_>, root: &Superblock, sources: &mut [So
             sometimes!(ProvedElsewhere);
             let proof = Proof { durable_lsn, followed, proved: source.proved };
             let again = scan_segment(disk, root, source.segment, source.incarnation, &proof);
-            source.adopt(again);
+            if !unused || again.seq_max > BatchSeq(0) || again.torn {
+                source.adopt(again);
+            }
         }
     }
 }
