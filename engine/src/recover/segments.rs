@@ -228,9 +228,7 @@ fn prove_elsewhere(disk: &mut Blocking<'_>, root: &Superblock, sources: &mut [So
             sometimes!(ProvedElsewhere);
             let proof = Proof { durable_lsn, followed, proved: source.proved };
             let again = scan_segment(disk, root, source.segment, source.incarnation, &proof);
-            if !unused || again.seq_max > BatchSeq(0) || again.torn {
-                source.adopt(again);
-            }
+            source.adopt(again);
         }
     }
 }
