@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::server::{Client, Reply, Server, push};
+use super::server::{Client, PEER_KEEPS, Reply, Server, push};
 use super::{Bar, Plot, Section, Series, Settings, Table};
 
 /// Bytes of a session.
@@ -115,22 +115,12 @@ fn ours(settings: &Settings, count: u64) -> Result<(Restart, Restart)> {
 
 fn theirs(settings: &Settings, count: u64) -> Result<Restart> {
     let folder = settings.folder()?;
-    let arguments = [
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-        "--save",
-        "",
-        "--auto-aof-rewrite-percentage",
-        "0",
-    ];
     let port = settings.port + 1;
-    let server = Server::start(&settings.peer, port, folder.path(), &arguments)?;
+    let server = Server::start(&settings.peer, port, folder.path(), &PEER_KEEPS)?;
     fill(&mut server.client()?, count)?;
     std::thread::sleep(Duration::from_secs(2));
     server.kill()?;
-    restart(&settings.peer, port, folder.path(), &arguments, count)
+    restart(&settings.peer, port, folder.path(), &PEER_KEEPS, count)
 }
 
 fn millions(count: u64) -> String {

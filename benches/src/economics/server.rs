@@ -8,6 +8,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+/// How a peer keeps what is written: in its log, synced every second and never rewritten.
+pub(super) const PEER_KEEPS: [&str; 8] = [
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "everysec",
+    "--save",
+    "",
+    "--auto-aof-rewrite-percentage",
+    "0",
+];
+
 /// A reply of the server.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply {

@@ -9,19 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use super::objects::{CONTEXT_BYTES, DEPTH, OURS, bytes, id};
-use super::server::{Client, Server, push};
+use super::server::{Client, PEER_KEEPS, Server, push};
 use super::{Bar, Section, Settings, Table};
 
-const THEIRS: [&str; 8] = [
-    "--appendonly",
-    "yes",
-    "--appendfsync",
-    "everysec",
-    "--save",
-    "",
-    "--auto-aof-rewrite-percentage",
-    "0",
-];
 const DAY_S: u64 = 86_400;
 const HALF_HOUR_S: u64 = 1_800;
 /// Peer's bytes over ours.
@@ -166,7 +156,7 @@ fn ours(settings: &Settings, case: Case, load: Load, port: u16) -> Result<f64> {
 /// The peer's bytes per view: what its append-only file grows by.
 fn theirs(settings: &Settings, view: View, load: Load) -> Result<f64> {
     let folder = settings.folder()?;
-    let server = Server::start(&settings.peer, settings.port + 9, folder.path(), &THEIRS)?;
+    let server = Server::start(&settings.peer, settings.port + 9, folder.path(), &PEER_KEEPS)?;
     let (mut client, case) = (server.client()?, case(view, DAY_S, 0));
     client.pipeline(load.sessions, DEPTH, |out, n| case.fill(out, n), |_, _| Ok(()))?;
     thread::sleep(Duration::from_secs(3));

@@ -136,6 +136,11 @@ fn trace(state: &State, line: impl FnOnce() -> String) {
     }
 }
 
+/// Several direct writes to one file at a time, as a block device takes them.
+fn direct() -> FopenFlags {
+    FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
+}
+
 impl Filesystem for Served {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Requests that fail here are merely smaller or later than they could be.
@@ -185,9 +190,7 @@ impl Filesystem for Served {
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // Several direct writes to one file at a time, as a block device takes them.
-        let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
-        reply.opened(FileHandle(0), flags);
+        reply.opened(FileHandle(0), direct());
     }
 
     fn create(
@@ -200,9 +203,8 @@ impl Filesystem for Served {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
         self.create_node(parent.0, name, Node::File(File::default()), move |attr| {
-            reply.created(&TTL, &attr, Generation(0), FileHandle(0), flags);
+            reply.created(&TTL, &attr, Generation(0), FileHandle(0), direct());
         });
     }
 
