@@ -41,6 +41,10 @@ pub(super) fn table(
             // again, and then it would look like acknowledged data gone bad.
             incarnation = Incarnation(incarnation.0 + 1);
             write_header(disk, root, source.segment, incarnation, source.latest())?;
+            // Also should that header be torn when the next one is written: the batch would then be
+            // all there is to tell the use by.
+            let closed = Source::empty(source.segment, incarnation);
+            write_footer(disk, root, &closed, HEADER_BYTES, &[])?;
         }
         let segment = Segment {
             state,
@@ -66,7 +70,6 @@ pub(super) fn table(
 }
 
 /// Writes the header again (it may have been damaged) and the footer of a scanned segment.
-#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn seal(
     disk: &mut Blocking<'_>,
     root: &Superblock,
@@ -77,10 +80,21 @@ fn seal(
     // The batches first, so that the footer never names what a power cut then takes.
     disk.sync(file)?;
     write_header(disk, root, source.segment, source.incarnation, source.latest())?;
+    write_footer(disk, root, source, scanned.data_end, &scanned.rows)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
+fn write_footer(
+    disk: &mut Blocking<'_>,
+    root: &Superblock,
+    source: &Source,
+    data_end: u32,
+    rows: &[u8],
+) -> Result<(), OpenError> {
     let block = root.block_bytes as usize;
-    let length = (scanned.rows.len() + TRAILER_BYTES).next_multiple_of(block);
+    let length = (rows.len() + TRAILER_BYTES).next_multiple_of(block);
     let offset = root.segment_bytes as usize - length;
-    if offset < scanned.data_end as usize {
+    if offset < data_end as usize {
         // Salvage may name more rows than sealing would have; the next start scans again.
         tracing::error!(segment = source.segment.0, "no room for a new footer");
         return Ok(());
@@ -89,18 +103,18 @@ fn seal(
         store_id: root.store_id,
         segment: source.segment,
         incarnation: source.incarnation,
-        data_end: scanned.data_end,
+        data_end,
         rows_offset: offset as u32,
-        rows_bytes: scanned.rows.len() as u32,
-        rows_crc: crc32fast::hash(&scanned.rows),
+        rows_bytes: rows.len() as u32,
+        rows_crc: crc32fast::hash(rows),
         seq_min: source.seq_min,
         seq_max: source.seq_max,
         lsn_max: source.lsn_max,
     };
     let mut footer = vec![0; length];
-    footer[..scanned.rows.len()].copy_from_slice(&scanned.rows);
+    footer[..rows.len()].copy_from_slice(rows);
     footer[length - TRAILER_BYTES..].copy_from_slice(&trailer.encode());
-    disk.write(file, offset as u64, &footer)
+    disk.write(FileId::Segment(source.segment), offset as u64, &footer)
 }
 
 fn write_header(

@@ -51,7 +51,7 @@ impl Source {
         self.created.filter(|_| !self.has_data() || self.seq_min > start)
     }
 
-    fn empty(segment: SegmentId, incarnation: Incarnation) -> Source {
+    pub(super) fn empty(segment: SegmentId, incarnation: Incarnation) -> Source {
         Source {
             segment,
             incarnation,
@@ -290,7 +290,10 @@ fn inspect(
     let mut source = Source::empty(segment, incarnation);
     source.created = head.map(|head| head.created);
     source.first = first.filter(|first| first.incarnation == incarnation);
-    if let Some(trailer) = trailer.filter(|trailer| trailer.incarnation == incarnation) {
+    let trailer = trailer.filter(|trailer| trailer.incarnation == incarnation);
+    // A footer without batches closed a use in which none was acknowledged: it only tells the number.
+    let closed = trailer.is_some_and(|trailer| trailer.seq_max == BatchSeq(0));
+    if let Some(trailer) = trailer.filter(|_| !closed) {
         source.seq_min = trailer.seq_min;
         source.seq_max = trailer.seq_max;
         source.lsn_max = trailer.lsn_max;
@@ -298,7 +301,8 @@ fn inspect(
         source.killers = 1;
         source.clear_seq = trailer.seq_max;
         source.trailer = Some(trailer);
-    } else if incarnation > Incarnation(0)
+    } else if !closed
+        && incarnation > Incarnation(0)
         && (proved.is_some() || !(readable && untouched(&front, first.as_ref(), incarnation)))
     {
         let proof = Proof { durable_lsn: root.durable_lsn, proved, followed: None };

@@ -156,7 +156,7 @@ impl Shard {
             let in_flight = self.ahead.in_flight;
             let (seen, credited) = (self.now, self.now);
             self.ahead = super::ahead::Ahead { on, seen, in_flight, credited, ..Ahead::default() };
-            self.expired.clear();
+            self.untold.clear();
         }
     }
 

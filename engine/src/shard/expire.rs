@@ -9,13 +9,13 @@ use super::Shard;
 use super::ahead::Known;
 use crate::hot::HotEntry;
 use crate::index::{Due, Entry, Identity};
-use crate::key::pack;
+use crate::key::{Key, pack, unpack};
 use crate::units::{Location, Lsn, Namespace, UnixMillis};
 
 /// Entries expired in one tick before others get their turn.
 const EXPIRE_MAX: usize = 2000;
 /// Pause before an entry is looked at again whose key cannot be asked for now.
-const RETRY_MS: u64 = 50;
+pub(super) const RETRY_MS: u64 = 50;
 
 /// A key that has expired.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -140,9 +140,7 @@ impl Shard {
             key = Some((name, Some(value_type)));
         }
         self.bury(&entry);
-        if entry.touch > 0 {
-            self.journal_end(namespace, identity);
-        }
+        let ended = entry.touch == 0 || self.journal_end(namespace, identity);
         self.counters.expired_keys += 1;
         self.expired_at = self.now;
         if let Some(due) = due {
@@ -163,7 +161,8 @@ impl Shard {
         };
         let due = due.unwrap_or(second);
         let barrier = self.barrier_of(namespace, packed);
-        self.expired.push_back(Expired { namespace, key, value_type, has_owner, due, barrier });
+        let expired = Expired { namespace, key, value_type, has_owner, due, barrier };
+        self.untold.push(packed, expired, !ended);
     }
 
     /// Puts an expiry that falls due soon on the wheel; the sweep finds the later ones in time.
@@ -196,8 +195,20 @@ impl Shard {
         }
     }
 
-    /// The next key that has expired, if [`Shard::report_expired`] asked for them.
+    /// The next key that has expired, if [`Shard::report_expired`] asked for them. On a full disk, not
+    /// before its end has found room.
     pub fn poll_expired(&mut self) -> Option<Expired> {
-        self.expired.pop_front()
+        if let Some((namespace, identity)) = self.untold.awaited().and_then(unpack)
+            && !self.journal_end(namespace, identity)
+        {
+            return None;
+        }
+        self.untold.pop()
+    }
+
+    /// Whether a key has expired of which no event can tell yet, for lack of room on the disk.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_untold(&self, key: &Key<'_>) -> bool {
+        self.untold.holds(key.packed())
     }
 }

@@ -1,6 +1,7 @@
 //! Work that time brings: expiry, the sweep, the memory budget, and starting the jobs.
 
 use super::Shard;
+use super::expire::RETRY_MS;
 use crate::index::Due;
 use crate::space::Space;
 use crate::units::{Namespace, UnixMillis};
@@ -45,6 +46,9 @@ impl Shard {
         }
         if self.closing || self.jobs_active() {
             consider(now.plus(TICK_MS));
+        }
+        if !self.untold.is_empty() {
+            consider(now.plus(RETRY_MS));
         }
         if self.compaction.wants_turn() {
             consider(now.plus(1));

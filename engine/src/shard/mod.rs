@@ -31,6 +31,7 @@ mod stats;
 mod supply;
 mod touch;
 mod undurable;
+mod untold;
 mod write;
 
 pub use expire::Expired;
@@ -111,7 +112,7 @@ pub struct Shard {
     /// When something last expired.
     expired_at: UnixMillis,
     /// Keys that have expired and have not been told yet.
-    expired: VecDeque<Expired>,
+    untold: untold::Untold,
     log: Log,
     undurable: Undurable,
     touches: touch::Touches,

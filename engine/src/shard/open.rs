@@ -91,7 +91,7 @@ impl Shard {
             ahead: super::ahead::Ahead::default(),
             far: super::far::Far::default(),
             expired_at: UnixMillis(0),
-            expired: VecDeque::new(),
+            untold: super::untold::Untold::default(),
             log,
             undurable: super::undurable::Undurable::default(),
             touches: super::touch::Touches::default(),

@@ -36,6 +36,12 @@ impl Shard {
         self.room_above(bytes, 1)
     }
 
+    /// Whether the end of a touched key can be logged now: however much waits for the disk, for
+    /// nobody can be asked to come back later with an end.
+    pub(super) fn has_room_for_end(&mut self, bytes: usize) -> bool {
+        !self.poisoned && self.room_on_disk(bytes, 1) == Room::Yes
+    }
+
     fn room_above(&mut self, bytes: usize, reserve: usize) -> Room {
         if self.poisoned {
             return Room::Poisoned;
@@ -43,6 +49,10 @@ impl Shard {
         if self.log.pending_bytes > self.config.pending_bytes_max {
             return Room::Wait;
         }
+        self.room_on_disk(bytes, reserve)
+    }
+
+    fn room_on_disk(&mut self, bytes: usize, reserve: usize) -> Room {
         let left = self.log.stream(USER_STREAM).bytes_left(self.root.segment_bytes);
         // Headers and footer rows are in the 128 bytes per record; every batch may also be padded.
         let wanted = bytes + (8 << 10) + bytes / 16;

@@ -183,14 +183,15 @@ impl Shard {
 
     /// Journals that a touched entry has expired: a touch to the beginning of time. A crash before it is
     /// durable may bring the key back for the rest of its quantum, so replies that tell of its absence
-    /// wait for it. Left out when there is no room: then that is all that happens.
-    pub(super) fn journal_end(&mut self, namespace: Namespace, identity: Identity) {
+    /// wait for it. False, and nothing journaled, when there is no room: then a reply waits for
+    /// nothing, but no event is told before the end has been journaled after all.
+    pub(super) fn journal_end(&mut self, namespace: Namespace, identity: Identity) -> bool {
         let head = Head { value_len: TOUCH_ROW_BYTES as u32, ..Head::new(Kind::Touch, Lsn(0)) };
-        if self.room_for_delete(head.padded_bytes() + 128) == Room::Yes {
-            let end = Touch { namespace, class: 1, expires_s: 0, identity: identity.to_bits() };
-            // Refused only without room.
-            let _ = self.journal_now(&end, pack(namespace, identity));
+        if !self.has_room_for_end(head.padded_bytes() + 128) {
+            return false;
         }
+        let end = Touch { namespace, class: 1, expires_s: 0, identity: identity.to_bits() };
+        self.journal_now(&end, pack(namespace, identity)).is_ok()
     }
 
     /// Journals the touches that have waited long enough.

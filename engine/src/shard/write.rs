@@ -248,6 +248,7 @@ impl Shard {
             group.cleared.push(namespace);
         }
         self.hot.clear_namespace(namespace);
+        self.untold.end_by(head.lsn, |late| late >> 48 == u64::from(namespace.0));
         Ok(head.lsn)
     }
 
@@ -324,6 +325,7 @@ impl Shard {
         let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);
         let location = appended.map_err(|_| Refused::Full)?;
         self.undurable.note(packed, head.lsn);
+        self.untold.end_by(head.lsn, |late| late == packed);
         if let Some(group) = &mut self.group {
             group.members.push(packed);
         }

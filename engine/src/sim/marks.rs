@@ -32,6 +32,8 @@ marks! {
     NoSpace,
     /// Another segment had to tell whether the end of one was the end of the log.
     ProvedElsewhere,
+    /// The end of a touched key found no room, and its event had to wait.
+    LateEnd,
 }
 
 thread_local! {

@@ -319,6 +319,15 @@ impl Model {
         }
     }
 
+    /// No event can tell of a key's expiry yet.
+    pub fn excuse(&mut self, key: &ModelKey) {
+        if let Some(live) = self.state.get_mut(key)
+            && live.told == Told::Not
+        {
+            live.told = Told::Excused;
+        }
+    }
+
     /// Takes an event that tells of a key's expiry. Returns the last LSN of what expired.
     ///
     /// # Errors

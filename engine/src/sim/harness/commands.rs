@@ -172,9 +172,7 @@ impl World {
         let key = shard.key(Namespace(name.0), &name.1);
         let answer = shard.lookup(&key, now);
         // As a server does: before anything of the command is told.
-        while let Some(expired) = self.shard().poll_expired() {
-            self.on_expired(expired)?;
-        }
+        self.tell()?;
         let (seen, barrier) = match answer {
             Lookup::Cold => return Ok(None),
             Lookup::Lost => (Seen::Lost, None),
@@ -191,8 +189,7 @@ impl World {
         };
         self.counts.gets += 1;
         self.counts.lost_named += u64::from(seen == Seen::Lost);
-        let now = self.clock();
-        self.model.observe(&name, &seen, now)?;
+        self.observe(&name, &seen)?;
         let needed = self.model.barrier(&name);
         let durable = self.shard().durable_lsn();
         if let Some(barrier) = barrier
@@ -213,6 +210,25 @@ impl World {
             ));
         }
         Ok(Some(seen))
+    }
+
+    /// Takes what can be told of expiries.
+    fn tell(&mut self) -> Result<(), String> {
+        while let Some(expired) = self.shard().poll_expired() {
+            self.on_expired(expired)?;
+        }
+        Ok(())
+    }
+
+    /// Judges what the engine shows of a key. Its event may have to wait for room on the disk.
+    fn observe(&mut self, name: &ModelKey, seen: &Seen) -> Result<(), String> {
+        let now = self.clock();
+        let shard = self.shard();
+        let key = shard.key(Namespace(name.0), &name.1);
+        if shard.is_untold(&key) {
+            self.model.excuse(name);
+        }
+        self.model.observe(name, seen, now)
     }
 
     /// An event tells of an expiry.
@@ -268,6 +284,7 @@ impl World {
             Err(Refused::TooLarge { .. }) if large => return Ok(()),
             other => other?,
         };
+        self.tell()?;
         self.watch_put(&name, label.hidden);
         let change = Change::Put { key: name, value, value_type, expires_at, label };
         self.model.apply(change, Some(lsn))?;
@@ -276,7 +293,7 @@ impl World {
 
     fn delete(&mut self, number: u8) -> Result<(), Stop> {
         let name = self.keys[usize::from(number)].clone();
-        let (wall, now) = (self.wall(), self.clock());
+        let wall = self.wall();
         let shard = self.shard();
         let key = shard.key(Namespace(name.0), &name.1);
         match shard.delete(&key, wall)? {
@@ -288,7 +305,7 @@ impl World {
                 self.watch_delete(&name);
                 self.model.apply(Change::Delete(name), Some(lsn))?;
             }
-            None => self.model.observe(&name, &Seen::Absent, now)?,
+            None => self.observe(&name, &Seen::Absent)?,
         }
         Ok(())
     }
@@ -334,18 +351,19 @@ impl World {
     }
 
     fn clear(&mut self, namespace: u16) -> Result<(), Stop> {
-        let (wall, now) = (self.wall(), self.clock());
+        let wall = self.wall();
         let shard = self.shard();
         let before = shard.appended_lsn();
         let lsn = shard.clear(Namespace(namespace), wall)?;
         if shard.appended_lsn() > before {
+            self.tell()?;
             self.watch_clear(namespace);
             self.model.apply(Change::Clear(namespace), Some(lsn))?;
             return Ok(());
         }
         let known: Vec<ModelKey> = self.model.known(namespace).cloned().collect();
         for key in known {
-            self.model.observe(&key, &Seen::Absent, now)?;
+            self.observe(&key, &Seen::Absent)?;
         }
         Ok(())
     }
