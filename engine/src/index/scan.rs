@@ -13,7 +13,7 @@ use super::{Entry, Index};
 use crate::units::UnixMillis;
 
 /// Most pages that one call of [`Index::scan`] looks at.
-const SCAN_PAGES: usize = 16;
+const SCAN_PAGES: usize = 4;
 
 impl Index {
     /// Number of pages to visit: [`Index::visit_page`] takes 0 up to this. It may rise meanwhile:
@@ -90,36 +90,56 @@ impl Index {
     /// on with: 0 if there are no more.
     ///
     /// About `count` entries, and all with the same `x` together; fewer (perhaps none) if there
-    /// are fewer within 16 pages. Starting with 0 and following the cursors meets every entry that
+    /// are fewer within 4 pages. Starting with 0 and following the cursors meets every entry that
     /// is present throughout exactly once, whatever happens between the calls. Costs a visit of
     /// one page, usually.
     pub fn scan(&self, cursor: u64, count: usize) -> (Vec<(Identity, Entry)>, u64) {
+        self.scan_where(cursor, count, 0, |_| true)
+    }
+
+    /// As [`Index::scan`], for wanted entries only, and with cursors that are multiples of
+    /// `1 << coarse`, as `cursor` must be: all entries between two of them are met together.
+    pub(crate) fn scan_where(
+        &self,
+        cursor: u64,
+        count: usize,
+        coarse: u32,
+        mut wanted: impl FnMut(&Entry) -> bool,
+    ) -> (Vec<(Identity, Entry)>, u64) {
         let count = count.max(1);
         let mut found: Vec<(Identity, Entry)> = Vec::new();
         let mut from = cursor;
-        for _ in 0..SCAN_PAGES {
+        for visited in 1.. {
             if self.pages() == 0 || from >> X_BITS != 0 {
-                return (found, 0);
+                break;
             }
             let page = self.mapping.page_of(from);
             let before = found.len();
             self.visit_page(page, |identity, entry| {
-                if identity.x() >= from {
+                if identity.x() >= from && wanted(&entry) {
                     found.push((identity, entry));
                 }
             });
-            if found.len() > count {
-                let wanted = count.max(before + 1) - before;
-                let next = cut_to(&mut found, before, wanted);
-                return (found, next);
+            from = self.mapping.xs_of(page).end;
+            if found.len() > count.max(before) {
+                let first = count.max(before + 1) - before;
+                let next = end_of_first(&mut found[before..], first, coarse);
+                // Otherwise it ends in a later page.
+                if next <= from {
+                    found.retain(|(identity, _)| identity.x() < next);
+                    found[before..].sort_unstable_by_key(|(identity, _)| *identity);
+                    return (found, if next >> X_BITS == 0 { next } else { 0 });
+                }
             }
             found[before..].sort_unstable_by_key(|(identity, _)| *identity);
-            from = self.mapping.xs_of(page).end;
-            if found.len() == count {
-                break;
+            let next = from >> coarse << coarse;
+            let enough = found.len() >= count || visited >= SCAN_PAGES;
+            if enough && next > cursor && from >> X_BITS == 0 {
+                found.retain(|(identity, _)| identity.x() < next);
+                return (found, next);
             }
         }
-        (found, if from >> X_BITS == 0 { from } else { 0 })
+        (found, 0)
     }
 
     /// The entry with the smallest `x` from `start` (modulo 2^38) on, going round; `None` if there
@@ -140,13 +160,8 @@ impl Index {
     }
 }
 
-/// Sorts `found[sorted..]` and keeps its first `wanted` entries and those with the same `x` as the
-/// last of them. Returns the cursor behind what is kept.
-fn cut_to(found: &mut Vec<(Identity, Entry)>, sorted: usize, wanted: usize) -> u64 {
-    let fresh = &mut found[sorted..];
-    let (_, last, _) = fresh.select_nth_unstable_by_key(wanted - 1, |(identity, _)| *identity);
-    let next = last.0.x() + 1;
-    found.retain(|(identity, _)| identity.x() < next);
-    found[sorted..].sort_unstable_by_key(|(identity, _)| *identity);
-    if next >> X_BITS == 0 { next } else { 0 }
+/// The multiple of `1 << coarse` behind the first `count` entries of these, in ascending order of `x`.
+fn end_of_first(found: &mut [(Identity, Entry)], count: usize, coarse: u32) -> u64 {
+    let (_, last, _) = found.select_nth_unstable_by_key(count - 1, |(identity, _)| *identity);
+    ((last.0.x() >> coarse) + 1) << coarse
 }

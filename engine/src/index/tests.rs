@@ -219,12 +219,13 @@ fn a_walk_over_pages_meets_every_entry_that_stays() {
 fn a_scan_meets_every_entry_that_stays_exactly_once() {
     for seed in seeds() {
         for hashing in Hashing::ALL {
-            for count in [1, 10, 1_000, 50_000] {
+            for (count, coarse) in [(1, 0), (10, 10), (1_000, 0), (1_000, 31), (50_000, 10)] {
                 // Small counts start near the end, or they would take for ever.
                 let first = if count <= 10 { (1 << 38) - (1 << 30) } else { 0 };
                 let mut cursor = Some(first);
                 let (stay, met) = walk_while_changing(seed, hashing, |index| {
-                    let (found, next) = index.scan(cursor?, count);
+                    let (found, next) = index.scan_where(cursor?, count, coarse, |_| true);
+                    assert_eq!(next % (1 << coarse), 0, "{hashing:?} {}", replay(seed));
                     let sorted = found.windows(2).all(|pair| pair[0].0 < pair[1].0);
                     assert!(sorted, "{hashing:?} {}", replay(seed));
                     cursor = (next != 0).then_some(next);
@@ -247,13 +248,14 @@ fn a_scan_keeps_equal_xs_together_and_is_complete_on_a_still_index() {
         for key in 0..30_000 {
             index.insert(Identity::of(hashing.hash(key)), entry(&mut random));
         }
-        for count in [7, 100, 5_000, usize::MAX] {
+        for (count, coarse) in [(7, 0), (100, 20), (100, 36), (5_000, 10), (usize::MAX, 0)] {
             let (mut scanned, mut cursor, mut last_x) = (Vec::new(), 0, None);
             loop {
-                let (found, next) = index.scan(cursor, count);
-                let first_x = found.first().map(|(identity, _)| identity.x());
+                let (found, next) = index.scan_where(cursor, count, coarse, |_| true);
+                let x = |found: Option<&(Identity, Entry)>| found.map(|(id, _)| id.x() >> coarse);
+                let first_x = x(found.first());
                 assert!(first_x.is_none() || first_x > last_x, "{hashing:?}: an x was split");
-                last_x = found.last().map(|(identity, _)| identity.x()).or(last_x);
+                last_x = x(found.last()).or(last_x);
                 scanned.extend(found);
                 cursor = next;
                 if cursor == 0 {
@@ -262,6 +264,27 @@ fn a_scan_keeps_equal_xs_together_and_is_complete_on_a_still_index() {
             }
             assert_eq!(scanned, all(&index).into_iter().collect::<Vec<_>>(), "{hashing:?} {count}");
         }
+    }
+}
+
+#[test]
+fn a_scan_for_some_entries_meets_these_and_no_others() {
+    for hashing in Hashing::ALL {
+        let mut random = Random(11);
+        let mut index = Index::new();
+        for key in 0..30_000 {
+            index.insert(Identity::of(hashing.hash(key)), entry(&mut random));
+        }
+        let wanted = |entry: &Entry| entry.location.0.is_multiple_of(5);
+        let (mut scanned, mut cursor) = index.scan_where(0, 100, 10, wanted);
+        while cursor != 0 {
+            let (found, next) = index.scan_where(cursor, 100, 10, wanted);
+            scanned.extend(found);
+            cursor = next;
+        }
+        let expected: Vec<_> = all(&index).into_iter().filter(|(_, e)| wanted(e)).collect();
+        assert!(!expected.is_empty() && expected.len() < index.len());
+        assert_eq!(scanned, expected, "{hashing:?}");
     }
 }
 

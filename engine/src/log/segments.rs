@@ -114,6 +114,13 @@ pub(crate) struct SegmentTable {
     live_bytes: u64,
     /// Segments in each state.
     counts: [usize; STATES],
+    /// Uses of slots that have begun, ever: their incarnations together. Never falls, also not across a
+    /// restart.
+    uses: u64,
+    /// The same when recovery was done: no segment was sealed before that, as far as is known.
+    restored: u64,
+    /// By slot: `uses` when it was sealed; 0 if that was before the last start.
+    sealed_at: Vec<u64>,
     /// A sealed segment may have become wholly dead.
     pub(crate) maybe_dead: bool,
 }
@@ -129,6 +136,9 @@ impl SegmentTable {
             ready,
             live_bytes: 0,
             counts: [0; STATES],
+            uses: 0,
+            restored: 0,
+            sealed_at: Vec::new(),
             maybe_dead: true,
         }
     }
@@ -163,16 +173,25 @@ impl SegmentTable {
         self.live_bytes += segment.live_bytes;
         self.set_state(id, segment.state);
         self.segments[at] = segment;
+        self.sealed_at[at] = 0;
+        self.uses += u64::from(segment.incarnation.0);
+        self.restored = self.uses;
     }
 
     fn push_missing(&mut self) {
         self.segments.push(Segment::MISSING);
+        self.sealed_at.push(0);
         self.counts[SegmentState::Missing as usize] += 1;
     }
 
     pub(crate) fn set_state(&mut self, id: SegmentId, state: SegmentState) {
-        if state == SegmentState::Ready {
-            self.ready.push_back(id);
+        match state {
+            SegmentState::Ready => {
+                self.uses += 1;
+                self.ready.push_back(id);
+            }
+            SegmentState::Sealed => self.sealed_at[id.0 as usize] = self.uses,
+            _ => {}
         }
         let segment = &mut self.segments[id.0 as usize];
         self.counts[segment.state as usize] -= 1;
@@ -190,6 +209,41 @@ impl SegmentTable {
 
     pub(crate) fn set_damaged(&mut self, id: SegmentId) {
         self.segments[id.0 as usize].damaged = true;
+    }
+
+    /// Uses of slots that have begun, ever.
+    pub(crate) fn uses(&self) -> u64 {
+        self.uses
+    }
+
+    /// Whether a segment was sealed before `since` uses had begun, and still is in that use: nothing
+    /// was written to it since, and its footer names all of it.
+    pub(crate) fn is_sealed_since(&self, id: SegmentId, since: u64) -> bool {
+        let at = id.0 as usize;
+        self.segments.get(at).is_some_and(|segment| segment.state == SegmentState::Sealed)
+            && (self.sealed_at[at].max(self.restored) < since || planted!(ScanTrustsSealed))
+    }
+
+    /// The first such segment from `from` on that has a live record.
+    pub(crate) fn next_sealed_since(&self, from: SegmentId, since: u64) -> Option<SegmentId> {
+        let wanted =
+            |id: &SegmentId| self.is_sealed_since(*id, since) && self.get(*id).live_bytes > 0;
+        (from.0..self.segments.len() as u32).map(SegmentId).find(wanted)
+    }
+
+    /// The footer of a segment does not read: from now on it counts as sealed just now.
+    pub(crate) fn unlist(&mut self, id: SegmentId) {
+        self.sealed_at[id.0 as usize] = u64::MAX;
+    }
+
+    /// About how many bytes the footers of the sealed segments with live records have.
+    pub(crate) fn footer_bytes(&self) -> u64 {
+        let sealed = self
+            .segments
+            .iter()
+            .filter(|segment| segment.state == SegmentState::Sealed && segment.live_bytes > 0);
+        let bytes = u64::from(self.segment_bytes);
+        sealed.map(|segment| (bytes * u64::from(segment.row_share) / 1024).min(bytes)).sum()
     }
 
     pub(crate) fn count(&self, state: SegmentState) -> usize {

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use super::ahead::AheadRead;
 use super::load::{LoadRead, RecordPlace};
 use super::scan::ScanRead;
-use super::{Shard, checkpointing, compaction};
+use super::{Shard, checkpointing, compaction, listing};
 use crate::compress::Class;
 use crate::config::Ack;
 use crate::format::segment::{TRAILER_BYTES, Trailer};
@@ -24,6 +24,7 @@ pub(super) enum Pending {
     Allocate(SegmentId),
     Load(LoadRead),
     Scan(ScanRead),
+    Listing(listing::Step),
     Ahead(AheadRead),
     Compaction(compaction::Step),
     Checkpoint(checkpointing::Step),
@@ -76,6 +77,7 @@ impl Shard {
                 self.on_scan_read(&read, result);
                 self.next_reads();
             }
+            Pending::Listing(step) => self.on_listing_step(&step, result),
             Pending::Ahead(read) => self.on_ahead_read(&read, result),
             Pending::Compaction(step) => self.on_compaction_step(&step, result),
             Pending::Checkpoint(step) => self.on_checkpoint_step(step, result),

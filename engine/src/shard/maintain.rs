@@ -25,6 +25,7 @@ impl Shard {
         self.look_ahead(now);
         self.visit_far(now);
         self.confirm(now);
+        self.footers.drop_idle(now);
         self.maintain();
     }
 

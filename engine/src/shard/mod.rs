@@ -20,6 +20,7 @@ mod compression;
 mod drive;
 mod expire;
 mod far;
+mod listing;
 mod load;
 mod maintain;
 mod open;
@@ -121,6 +122,7 @@ pub struct Shard {
     outbox: VecDeque<(IoId, IoRequest)>,
     loads: Loads,
     scans: Scans,
+    footers: listing::Footers,
     events: VecDeque<Event>,
     supply: supply::Supply,
     compaction: compaction::Job,

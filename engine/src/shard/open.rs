@@ -100,6 +100,7 @@ impl Shard {
             outbox: VecDeque::new(),
             loads: super::load::Loads::default(),
             scans: super::scan::Scans::default(),
+            footers: super::listing::Footers::default(),
             events: VecDeque::new(),
             supply: supply::Supply::default(),
             compaction: compaction::Job::default(),

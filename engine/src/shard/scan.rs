@@ -1,11 +1,12 @@
 //! Iterating over keys: the index gives the entries, the hot set or the record's head the keys.
 //!
-//! The cursor is a position in hash order, which growth of the index and compaction preserve, so a
-//! key that is present throughout is never missed.
+//! In hash order, which growth of the index and compaction preserve, so that a key that is present
+//! throughout is never missed. `listing` does it in the order of the log where that is cheaper.
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+use super::listing::{Cursor, Listing};
 use super::load::{Deferred, RecordPlace};
 use super::{Event, Shard, Ticket};
 use crate::format::DecodeError;
@@ -30,6 +31,9 @@ pub(super) const HEAD_BYTES: usize = 512;
 /// Second read, if the key is longer: header, the longest key and its label.
 pub(super) const HEAD_BYTES_MAX: usize =
     record::HEADER_BYTES + record::KEY_BYTES_MAX + EXTENSION_BYTES_MAX;
+
+/// Most keys that one step finds, about: a millisecond's worth.
+const COUNT_MAX: usize = 4096;
 
 /// A scan whose keys are being read.
 struct Scan {
@@ -57,7 +61,8 @@ pub(super) struct Scans {
 }
 
 impl Shard {
-    /// Finds about `count` keys from `cursor` on (0 starts). Answers by [`Event::Scanned`].
+    /// Finds about `count` keys from `cursor` on (0 starts), at most some thousand and perhaps none.
+    /// Answers by [`Event::Scanned`]. A cursor holds for ever, also across restarts, and is below 2^53.
     pub fn scan(
         &mut self,
         ticket: Ticket,
@@ -67,10 +72,31 @@ impl Shard {
         now: UnixMillis,
     ) {
         self.advance(now);
-        let (entries, next) = self
-            .space(namespace)
-            .map_or((Vec::new(), 0), |space| space.index.scan(cursor, count.max(1)));
-        self.collect(ticket, namespace, entries, next, cursor == 0);
+        let count = count.clamp(1, COUNT_MAX);
+        let uses = self.log.segments.uses();
+        match Cursor::decode(cursor, uses) {
+            Cursor::Hash(0) if self.pays_by_footers(namespace) => {
+                let start = Cursor::Log { since: uses, granule: 0 };
+                if self.space(namespace).is_some_and(|space| !space.side.is_empty()) {
+                    self.collect(ticket, namespace, Vec::new(), start.encode(), true);
+                } else {
+                    self.list(Listing::new(ticket, namespace, count, (uses, 0)));
+                }
+            }
+            Cursor::Hash(from) => {
+                let (entries, next) = self
+                    .space(namespace)
+                    .map_or((Vec::new(), 0), |space| space.index.scan(from, count));
+                self.collect(ticket, namespace, entries, next, from == 0);
+            }
+            Cursor::Log { since, granule } => {
+                self.list(Listing::new(ticket, namespace, count, (since, granule)));
+            }
+            Cursor::Rest { since, x } => {
+                let (entries, next) = self.rest_of(namespace, since, x, count);
+                self.collect(ticket, namespace, entries, next, false);
+            }
+        }
     }
 
     /// Finds one key at random, chosen by `seed`. Answers by [`Event::Scanned`] with at most one key.

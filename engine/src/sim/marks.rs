@@ -26,6 +26,8 @@ marks! {
     LoadedDamage,
     /// A scan met a record that had moved.
     ScanMoved,
+    /// A scan took keys from a footer.
+    ScanFooter,
     /// A checkpoint failed and the one before stayed.
     CheckpointFailed,
     /// The file system was full.

@@ -51,6 +51,8 @@ pub enum Sabotage {
     IgnoreClear,
     /// SCAN does not look again for a record that was moved.
     ScanLosesMoved,
+    /// SCAN takes segments that were sealed meanwhile for listed.
+    ScanTrustsSealed,
     /// A dictionary is used that is not in the log.
     UnloggedDictionary,
     /// A dictionary is deleted that records still need.
@@ -65,7 +67,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 24] = [
+    pub const ALL: [Sabotage; 25] = [
         Sabotage::WriteWithoutSync,
         Sabotage::ReplyEarly,
         Sabotage::ReleaseEarly,
@@ -85,6 +87,7 @@ impl Sabotage {
         Sabotage::CheckpointTooFar,
         Sabotage::IgnoreClear,
         Sabotage::ScanLosesMoved,
+        Sabotage::ScanTrustsSealed,
         Sabotage::UnloggedDictionary,
         Sabotage::DictionaryTooSoon,
         Sabotage::GraceBeyondLimit,
