@@ -162,7 +162,11 @@ impl Shard {
         let due = due.unwrap_or(second);
         let barrier = self.barrier_of(namespace, packed);
         let expired = Expired { namespace, key, value_type, has_owner, due, barrier };
-        self.untold.push(packed, expired, !ended);
+        if ended {
+            self.untold.push(expired);
+        } else {
+            self.untold.push_late(packed, expired);
+        }
     }
 
     /// Puts an expiry that falls due soon on the wheel; the sweep finds the later ones in time.
@@ -198,10 +202,9 @@ impl Shard {
     /// The next key that has expired, if [`Shard::report_expired`] asked for them. On a full disk, not
     /// before its end has found room.
     pub fn poll_expired(&mut self) -> Option<Expired> {
-        if let Some((namespace, identity)) = self.untold.awaited().and_then(unpack)
-            && !self.journal_end(namespace, identity)
-        {
-            return None;
+        if let Some((namespace, identity)) = self.untold.awaited().and_then(unpack) {
+            // Its record lets the event go.
+            self.journal_end(namespace, identity);
         }
         self.untold.pop()
     }
@@ -209,6 +212,6 @@ impl Shard {
     /// Whether a key has expired of which no event can tell yet, for lack of room on the disk.
     #[cfg(feature = "sim")]
     pub(crate) fn is_untold(&self, key: &Key<'_>) -> bool {
-        self.untold.holds(key.packed())
+        self.untold.is_late(key.packed())
     }
 }

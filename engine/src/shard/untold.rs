@@ -3,88 +3,76 @@
 //! Owns: [`Untold`], their order.
 //! Never knows: how an end is logged.
 //! Invariant: an event is handed out only when no crash brings its key back once the event's barrier
-//! is acknowledged. The end of a touched key that found no room on the disk is *late*; its event and
-//! those behind it wait.
+//! is acknowledged. The end of a touched key that found no room on the disk is *late*, and its event
+//! waits; others do not wait for it.
 
 use std::collections::VecDeque;
 
 use super::expire::Expired;
 use crate::units::Lsn;
 
-/// Events held at most: without room on the disk they pile up.
-const EVENTS_MAX: usize = 1 << 16;
+/// Events that are late at most; those beyond are dropped, as the log then says.
+const LATE_MAX: usize = 1 << 16;
 
-/// Events in the order in which they will be told.
+/// Events to be told, each kind in the order in which the keys expired.
 #[derive(Default)]
 pub(super) struct Untold {
-    events: VecDeque<Event>,
-    /// How many of them are late.
-    late: usize,
-}
-
-struct Event {
-    expired: Expired,
-    packed: u64,
-    late: bool,
+    ready: VecDeque<Expired>,
+    /// With their keys' words.
+    late: VecDeque<(u64, Expired)>,
 }
 
 impl Untold {
-    /// Adds an event; without room it is dropped, as the log then says.
-    pub(super) fn push(&mut self, packed: u64, expired: Expired, late: bool) {
-        if self.events.len() >= EVENTS_MAX {
+    /// Adds an event that may be told.
+    pub(super) fn push(&mut self, expired: Expired) {
+        self.ready.push_back(expired);
+    }
+
+    /// Adds an event whose key's end is not logged.
+    pub(super) fn push_late(&mut self, packed: u64, expired: Expired) {
+        sometimes!(LateEnd);
+        if self.late.len() >= LATE_MAX {
             tracing::error!("the disk is full: no event will tell of a key that has expired");
             return;
         }
-        if late {
-            sometimes!(LateEnd);
-            self.late += 1;
-        }
-        self.events.push_back(Event { expired, packed, late });
+        self.late.push_back((packed, expired));
     }
 
-    /// The key whose end has to be logged before the next event may be told.
+    /// The key whose end should be logged next.
     pub(super) fn awaited(&self) -> Option<u64> {
-        self.events.front().filter(|event| event.late).map(|event| event.packed)
+        self.late.front().map(|(packed, _)| *packed)
     }
 
-    /// The next event, if it is not late.
+    /// The next event that may be told.
     pub(super) fn pop(&mut self) -> Option<Expired> {
-        if self.events.front()?.late {
-            return None;
-        }
-        self.events.pop_front().map(|event| event.expired)
+        self.ready.pop_front()
     }
 
     /// The record with this LSN stands for the late ends of these keys: whatever it is, it is newer
-    /// than what could come back. They are told first, before anything is told of that record.
+    /// than what could come back. They may be told, before anything is told of that record.
     pub(super) fn end_by(&mut self, lsn: Lsn, is_meant: impl Fn(u64) -> bool) {
-        if self.late == 0 {
+        if self.late.is_empty() {
             return;
         }
-        let all = std::mem::take(&mut self.events).into_iter();
-        let (mut ended, rest): (VecDeque<_>, VecDeque<_>) =
-            all.partition(|event| event.late && is_meant(event.packed));
-        self.late -= ended.len();
-        for event in &mut ended {
-            event.expired.barrier = lsn;
-            event.late = false;
-        }
-        ended.extend(rest);
-        self.events = ended;
+        let all = std::mem::take(&mut self.late).into_iter();
+        let (ended, late): (VecDeque<_>, VecDeque<_>) = all.partition(|(key, _)| is_meant(*key));
+        let ended = ended.into_iter().map(|(_, expired)| Expired { barrier: lsn, ..expired });
+        self.ready.extend(ended);
+        self.late = late;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.ready.is_empty() && self.late.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
         *self = Untold::default();
     }
 
-    /// Whether an event about this key has not been told.
+    /// Whether the event about this key is late.
     #[cfg(feature = "sim")]
-    pub(super) fn holds(&self, packed: u64) -> bool {
-        self.events.iter().any(|event| event.packed == packed)
+    pub(super) fn is_late(&self, packed: u64) -> bool {
+        self.late.iter().any(|(late, _)| *late == packed)
     }
 }
 
@@ -106,29 +94,21 @@ mod tests {
     }
 
     #[test]
-    fn a_late_end_holds_back_its_event_and_those_behind() {
+    fn a_late_end_holds_back_its_event_and_no_other() {
         let mut untold = Untold::default();
-        untold.push(1, expired("a", 10), false);
-        untold.push(2, expired("b", 11), true);
-        untold.push(3, expired("c", 12), false);
-        assert_eq!(untold.pop(), Some(expired("a", 10)));
-        assert_eq!((untold.pop(), untold.awaited()), (None, Some(2)));
-        // Something else is logged; then the end is.
+        untold.push_late(1, expired("a", 10));
+        untold.push_late(2, expired("b", 11));
+        untold.push(expired("c", 12));
+        assert_eq!(untold.pop(), Some(expired("c", 12)));
+        assert_eq!((untold.pop(), untold.awaited()), (None, Some(1)));
+        // Something else is logged; then what stands for an end is.
         untold.end_by(Lsn(20), |late| late == 3);
         assert_eq!(untold.pop(), None);
         untold.end_by(Lsn(21), |late| late == 2);
         assert_eq!(untold.pop(), Some(expired("b", 21)), "it waits for what stands for its end");
-        assert_eq!(untold.pop(), Some(expired("c", 12)));
-        assert!(untold.is_empty());
-    }
-
-    #[test]
-    fn what_a_new_record_ends_is_told_before_what_still_waits() {
-        let mut untold = Untold::default();
-        untold.push(1, expired("a", 10), true);
-        untold.push(2, expired("b", 11), true);
-        untold.end_by(Lsn(20), |late| late == 2);
-        assert_eq!(untold.pop(), Some(expired("b", 20)));
         assert_eq!((untold.pop(), untold.awaited()), (None, Some(1)));
+        untold.end_by(Lsn(22), |late| late == 1);
+        assert_eq!(untold.pop(), Some(expired("a", 22)));
+        assert!(untold.is_empty());
     }
 }
