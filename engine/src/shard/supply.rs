@@ -96,8 +96,14 @@ impl Shard {
         }
         self.supply.goal = goal;
         self.press_on();
-        let under_way = self.jobs_active() || self.log.segments.count(SegmentState::Sealing) > 0;
-        if under_way { Room::Wait } else { Room::Full }
+        if self.jobs_active() || self.log.segments.count(SegmentState::Sealing) > 0 {
+            return Room::Wait;
+        }
+        // No segment is a victim in which something became obsolete by what is not durable yet; where
+        // keys are written over at random, that may be all of them.
+        let undurable = self.log.durable_lsn() < self.log.appended_lsn();
+        self.flush_wanted |= undurable;
+        if undurable { Room::Wait } else { Room::Full }
     }
 
     /// Segments that compaction could still win: whole segments' worth of dead bytes, not counting
