@@ -6,13 +6,6 @@
 
 use rustix::process::{Resource, Rlimit};
 
-/// Resident set of the process, in bytes; 0 if unknown.
-pub fn rss_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
-}
-
 /// User and system time of the process, in seconds; zeros if unknown.
 #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
 pub fn cpu_seconds() -> (f64, f64) {

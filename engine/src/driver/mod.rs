@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use self::clock::{monotonic_us, now};
 pub use self::embed::drive;
 pub use self::error::OpenError;
-pub use self::process::{random_seed, rss_bytes};
+pub use self::process::{ResidentSet, random_seed};
 use self::store::Store;
 use self::threads::ThreadsDisk;
 use self::uring::UringDisk;

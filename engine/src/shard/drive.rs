@@ -75,7 +75,7 @@ impl Shard {
             Pending::Load(read) => self.on_load_read(&read, result),
             Pending::Scan(read) => {
                 self.on_scan_read(&read, result);
-                self.next_reads();
+                self.next_reads(read.bytes);
             }
             Pending::Listing(step) => self.on_listing_step(&step, result),
             Pending::Ahead(read) => self.on_ahead_read(&read, result),

@@ -32,6 +32,8 @@ pub enum LoadError {
 /// A read of one record for those who wait for it.
 pub(super) struct LoadRead {
     pub(super) place: RecordPlace,
+    /// Length of the read.
+    pub(super) bytes: usize,
 }
 
 /// A read of a record that has to wait for its turn.
@@ -43,7 +45,8 @@ pub(super) struct Deferred {
     pub(super) scan: Option<(u64, usize)>,
 }
 
-/// Reads of records in flight at most: deep enough for any device, 8 MiB of small buffers.
+/// Reads of records in flight at most: deep enough for any device, 8 MiB of small buffers. Fewer if
+/// they are long, see [`Memory::reads_max`](super::memory::Memory::reads_max).
 const READS_MAX: usize = 512;
 
 /// Where and under which use of its segment a record was found in the index.
@@ -72,8 +75,27 @@ pub(super) struct Loads {
     /// Who waits for which record, whether its read is in flight or deferred.
     reads: HashMap<Location, Vec<Ticket>, crate::key::WordHash>,
     in_flight: usize,
+    /// Bytes of the reads in flight.
+    bytes_in_flight: usize,
     deferred: VecDeque<Deferred>,
     pins: HashMap<Ticket, Vec<Pin>, crate::key::WordHash>,
+}
+
+impl Loads {
+    /// Bytes of the reads in flight.
+    pub(super) fn bytes_in_flight(&self) -> usize {
+        self.bytes_in_flight
+    }
+
+    /// Whether another read may start.
+    fn has_room(&self, bytes_max: usize) -> bool {
+        self.in_flight < READS_MAX && self.bytes_in_flight < bytes_max
+    }
+
+    fn started(&mut self, bytes: usize) {
+        self.in_flight += 1;
+        self.bytes_in_flight += bytes;
+    }
 }
 
 impl Shard {
@@ -120,10 +142,10 @@ impl Shard {
         self.read_or_defer(read);
     }
 
-    /// Starts a read of a record, or queues it when enough are in flight: each holds a buffer, and
-    /// one command may ask for a million.
+    /// Starts a read of a record, or queues it when enough are in flight, or as many bytes: each
+    /// holds a buffer, and one command may ask for a million.
     pub(super) fn read_or_defer(&mut self, read: Deferred) {
-        if self.loads.in_flight >= READS_MAX {
+        if !self.loads.has_room(self.memory.reads_max()) {
             self.loads.deferred.push_back(read);
             return;
         }
@@ -134,17 +156,15 @@ impl Shard {
                 self.counters.cold_gets += 1;
                 let (place, request) =
                     self.read_request(read.namespace, read.identity, &entry, usize::MAX);
-                self.loads.in_flight += 1;
-                self.start(Pending::Load(LoadRead { place }), request);
+                let bytes = bytes_of(&request);
+                self.loads.started(bytes);
+                self.start(Pending::Load(LoadRead { place, bytes }), request);
             }
             (Some(entry), Some((scan, bytes))) => {
                 let (place, request) =
                     self.read_request(read.namespace, read.identity, &entry, bytes);
-                let bytes = match &request {
-                    IoRequest::Read { bytes, .. } => *bytes,
-                    _ => 0,
-                };
-                self.loads.in_flight += 1;
+                let bytes = bytes_of(&request);
+                self.loads.started(bytes);
                 self.start(Pending::Scan(ScanRead { scan, place, bytes }), request);
             }
             // Moved or gone since it was queued: the caller looks again.
@@ -153,10 +173,11 @@ impl Shard {
         }
     }
 
-    /// A read has come back: the next ones may start.
-    pub(super) fn next_reads(&mut self) {
+    /// A read of `bytes` bytes has come back: the next ones may start.
+    pub(super) fn next_reads(&mut self, bytes: usize) {
         self.loads.in_flight -= 1;
-        while self.loads.in_flight < READS_MAX
+        self.loads.bytes_in_flight -= bytes;
+        while self.loads.has_room(self.memory.reads_max())
             && let Some(read) = self.loads.deferred.pop_front()
         {
             self.read_or_defer(read);
@@ -228,7 +249,7 @@ impl Shard {
         for ticket in tickets {
             self.events.push_back(Event::Loaded { ticket, outcome });
         }
-        self.next_reads();
+        self.next_reads(read.bytes);
     }
 
     /// Decodes a record that was read for an entry and admits it to the hot set, pinned.
@@ -299,6 +320,10 @@ impl Shard {
         self.checkpointing.want();
         self.space_mut(place.namespace).lose_at(place.identity, place.location);
     }
+}
+
+fn bytes_of(request: &IoRequest) -> usize {
+    if let IoRequest::Read { bytes, .. } = request { *bytes } else { 0 }
 }
 
 /// The expiry of an entry to the millisecond where the record knows it, to the second (rounded up)

@@ -1,4 +1,4 @@
-//! Work that time brings: expiry, the sweep, the memory budget, and starting the jobs.
+//! Work that time brings: expiry, the sweep, and starting the jobs.
 
 use super::Shard;
 use super::expire::RETRY_MS;
@@ -12,8 +12,6 @@ const SWEEP_PAGES_MAX: usize = 256;
 const TICK_MS: u64 = 100;
 /// How long the log must be quiet before its last batch is confirmed.
 const CONFIRM_AFTER_MS: u64 = 1000;
-/// RAM that is neither index nor hot set: buffers, footer rows, code, connections.
-const OVERHEAD_BYTES: usize = 24 << 20;
 
 impl Shard {
     /// Lets time pass. Call at [`Shard::next_wakeup`] at the latest.
@@ -128,59 +126,6 @@ impl Shard {
             space.index.for_each(&mut visit);
             space.side.values().for_each(|side| visit(side.identity, side.entry));
         }
-    }
-
-    /// Keeps the hot set inside its share of the memory budget.
-    pub(super) fn balance(&mut self) {
-        let budget = self.hot_budget();
-        for evicted in self.hot.evict(budget, self.log.durable_lsn()) {
-            if let Some(space) = self.spaces.get_mut(evicted.namespace.slot()) {
-                let freq = evicted.freq;
-                space.index.update(evicted.identity, |entry| entry.freq = freq);
-            }
-        }
-    }
-
-    /// Bytes that the hot set may take now.
-    fn hot_budget(&self) -> usize {
-        #[cfg(feature = "sim")]
-        if let Some(bytes) = self.config.sim.hot_bytes {
-            return bytes;
-        }
-        let index = self.index_bytes();
-        let free = self.hot_budget.saturating_sub(index + OVERHEAD_BYTES);
-        free.max(4 << 20)
-    }
-
-    pub(super) fn index_bytes(&self) -> usize {
-        self.spaces.iter().map(|space| space.index.bytes() + space.labels.bytes()).sum()
-    }
-
-    /// Changes the memory budget, in bytes of the whole process.
-    pub fn set_memory_budget(&mut self, bytes: u64) {
-        self.config.memory_bytes_max = bytes;
-        self.hot_budget = usize::try_from(bytes).unwrap_or(usize::MAX);
-    }
-
-    /// Keeps at most this many bytes of values in RAM, whatever the budget says.
-    #[cfg(feature = "sim")]
-    pub(crate) fn set_hot_bytes(&mut self, bytes: usize) {
-        self.config.sim.hot_bytes = Some(bytes);
-        self.balance();
-    }
-
-    /// Tells the shard the process's resident set, so that what it cannot count itself
-    /// (fragmentation, connections) is taken from the hot set's share. Call about once a second.
-    pub fn observe_rss(&mut self, rss_bytes: u64) {
-        let limit = usize::try_from(self.config.memory_bytes_max).unwrap_or(usize::MAX);
-        let rss = usize::try_from(rss_bytes).unwrap_or(usize::MAX);
-        if rss > limit {
-            let over = (rss - limit).min(limit / 16);
-            self.hot_budget = self.hot_budget.saturating_sub(over).max(limit / 4);
-        } else if rss < limit - limit / 16 {
-            self.hot_budget = (self.hot_budget + limit / 64).min(limit);
-        }
-        self.balance();
     }
 
     pub(super) fn space_mut(&mut self, namespace: Namespace) -> &mut Space {

@@ -23,6 +23,7 @@ mod far;
 mod listing;
 mod load;
 mod maintain;
+mod memory;
 mod open;
 mod owned;
 mod read;
@@ -104,8 +105,7 @@ pub struct Shard {
     /// By [`Namespace::slot`].
     spaces: Vec<Space>,
     hot: Hot,
-    /// Part of the memory budget that values may take.
-    hot_budget: usize,
+    memory: memory::Memory,
     wheel: Wheel,
     sweep: Sweep,
     ahead: ahead::Ahead,

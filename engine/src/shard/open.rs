@@ -85,7 +85,7 @@ impl Shard {
             pool,
             spaces,
             hot: Hot::new(),
-            hot_budget: usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX),
+            memory: super::memory::Memory::new(config.memory_bytes_max),
             wheel,
             sweep,
             ahead: super::ahead::Ahead::default(),

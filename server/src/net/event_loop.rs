@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
 use emberlog_engine::UnixMillis;
-use emberlog_engine::driver;
+use emberlog_engine::driver::{self, ResidentSet};
 use mio::event::Event;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
@@ -32,6 +32,11 @@ const EVENTS_MAX: usize = 1024;
 const SWEEP_MS: u64 = 1000;
 /// Clients whose commands are run together.
 const ARRIVED_MAX: usize = 16;
+/// Bytes from and for clients after which the resident set is looked at: at the budget, that much can
+/// have come to it. Looking costs a microsecond, a thousandth of what it takes to move them.
+const LOOK_BYTES: usize = 1 << 20;
+/// Milliseconds after which it is looked at anyway while there is work: for what no client sends.
+const LOOK_MS: u64 = 20;
 /// Rounds in which clients that waited run within one turn.
 const ROUNDS_MAX: usize = 4;
 
@@ -51,6 +56,8 @@ pub struct EventLoop {
     /// Slots of clients from which bytes have just arrived, and whether they filled the buffer.
     arrived: Vec<(usize, bool)>,
     swept_at: UnixMillis,
+    resident: ResidentSet,
+    looked_at: UnixMillis,
     pub(super) stopping: Stopping,
     set_level: fn(crate::config::LogLevel),
 }
@@ -76,6 +83,8 @@ impl EventLoop {
         Ok(EventLoop {
             poll,
             swept_at: server.now(),
+            resident: ResidentSet::open(),
+            looked_at: server.now(),
             server,
             unix_path: listeners.unix_path(),
             listeners,
@@ -113,7 +122,7 @@ impl EventLoop {
         let begin_us = driver::monotonic_us();
         self.server.set_now(driver::now());
         for index in std::mem::take(&mut self.again) {
-            self.server.process(index);
+            self.process(index);
             self.read(index);
         }
         for event in events.iter() {
@@ -124,6 +133,9 @@ impl EventLoop {
         self.server.settle();
         self.run_resumed();
         self.flush();
+        if self.server.now().since(self.looked_at) >= LOOK_MS {
+            self.look();
+        }
         if self.server.now().since(self.swept_at) >= SWEEP_MS {
             self.sweep();
         }
@@ -195,12 +207,26 @@ impl EventLoop {
     /// Reads what there is from a client, and runs it.
     fn read(&mut self, index: usize) {
         while let Some(full) = self.fill(index) {
-            self.server.process(index);
+            self.process(index);
             if full {
                 // The others first.
                 return self.again.push(index);
             }
         }
+    }
+
+    /// Runs what has arrived from a client, and sees to it that the process stays within its memory.
+    fn process(&mut self, index: usize) {
+        self.server.process(index);
+        if self.server.moved_bytes() >= LOOK_BYTES {
+            self.look();
+        }
+    }
+
+    /// Looks at the resident set: values leave RAM if it is above the budget.
+    fn look(&mut self) {
+        self.looked_at = self.server.now();
+        self.server.observe_rss(self.resident.bytes());
     }
 
     /// Reads once from a client that can take input. Returns whether its buffer was filled; `None`
@@ -241,7 +267,7 @@ impl EventLoop {
         let mut arrived = std::mem::take(&mut self.arrived);
         self.server.warm(&arrived);
         for (index, full) in arrived.drain(..) {
-            self.server.process(index);
+            self.process(index);
             if full {
                 self.again.push(index);
             } else {
@@ -280,7 +306,7 @@ impl EventLoop {
 
     fn run_resumed(&mut self) {
         for index in self.server.take_resumed() {
-            self.server.process(index);
+            self.process(index);
             self.read(index);
             self.close_if_gone(index);
         }
@@ -326,8 +352,7 @@ impl EventLoop {
     fn sweep(&mut self) {
         self.swept_at = self.server.now();
         self.server.sweep();
-        let rss = crate::process::rss_bytes();
-        self.server.observe_rss(rss);
+        self.look();
         for number in 0..self.listeners.len() {
             self.accept(number);
         }

@@ -114,7 +114,11 @@ fn store_config(
         bytes => bytes,
     };
     let seed = crate::process::random_bytes().map_err(|error| error.to_string())?;
+    let defaults = StoreConfig::default();
     let store = StoreConfig {
+        // They are in RAM twice, in their batch and in the hot set, until they are durable.
+        pending_bytes_max: usize::try_from(memory_bytes / 16)
+            .map_or(defaults.pending_bytes_max, |share| share.min(defaults.pending_bytes_max)),
         segment_bytes: segment_bytes(config.segment_size, disk_bytes_max),
         disk_bytes_max,
         memory_bytes_max: memory_bytes,
@@ -125,7 +129,7 @@ fn store_config(
         ack: config.ack,
         hash_seed: seed,
         rebuild_may_resurrect: config.rebuild_may_resurrect,
-        ..StoreConfig::default()
+        ..defaults
     };
     let batch_bytes_max = store.batch_bytes_max.min(store.segment_bytes as usize / 2);
     Ok(StoreConfig { batch_bytes_max, ..store })

@@ -72,6 +72,8 @@ pub struct Server {
     poison_told: bool,
     /// Whether clients that waited for keys are being served, which is not done within itself.
     serving_blocked: bool,
+    /// Bytes of input and of replies since the resident set was last looked at.
+    moved_bytes: usize,
 }
 
 /// Why a connection is refused, as an error reply.
@@ -96,6 +98,7 @@ impl Server {
             durable: Lsn::NONE,
             poison_told: false,
             serving_blocked: false,
+            moved_bytes: 0,
         }
     }
 
@@ -209,6 +212,7 @@ impl Server {
     pub fn received(&mut self, index: usize, bytes: usize) {
         let now = self.now;
         self.state.stats.input_bytes += bytes as u64;
+        self.moved_bytes += bytes;
         if let Some(client) = self.clients.at(index) {
             client.connection.input.received(bytes);
             client.received_at = now;
@@ -256,6 +260,7 @@ impl Server {
     pub fn process(&mut self, index: usize) {
         let Some(mut client) = self.clients.take(index) else { return };
         client.drained = false;
+        let pending = client.connection.output.pending();
         // Commands that are left of those whose keys have been warmed.
         let mut warmed = 0;
         while client.wait == Wait::Nothing
@@ -284,6 +289,7 @@ impl Server {
             }
         }
         client.connection.input.rest(&mut self.clients.pool);
+        self.moved_bytes += client.connection.output.pending().saturating_sub(pending);
         self.check_output(&mut client);
         if client.connection.output.pending() > 0 || client.session.closing != Closing::No {
             self.clients.note(&mut client);
@@ -331,8 +337,15 @@ impl Server {
         self.clients.others().any(|client| client.connection.output.pending() > 0)
     }
 
-    /// Tells how much RAM the process takes.
+    /// Bytes of input and of replies since [`Server::observe_rss`]: by about as much, or a small
+    /// multiple, the process may have grown.
+    pub fn moved_bytes(&self) -> usize {
+        self.moved_bytes
+    }
+
+    /// Tells how much RAM the process takes. Not to be called amid a command.
     pub fn observe_rss(&mut self, bytes: u64) {
+        self.moved_bytes = 0;
         self.state.rss_bytes = bytes;
         self.state.rss_peak_bytes = self.state.rss_peak_bytes.max(bytes);
         if let Some(shard) = &mut self.shard {
