@@ -14,6 +14,10 @@ use emberlog_server::serve::state::{Identity, State};
 use emberlog_server::{EMBERLOG_VERSION, log, process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+/// Gives memory back to the operating system soon, also from between what is still in use.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let arguments = match args::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
@@ -87,4 +91,31 @@ fn catch_signals() -> std::io::Result<UnixStream> {
         signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
     }
     Ok(reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use emberlog_engine::driver::ResidentSet;
+
+    #[test]
+    fn what_is_freed_below_something_that_stays_goes_back_to_the_system() {
+        let resident = ResidentSet::open();
+        let mut blocks: Vec<Box<[u8]>> =
+            (0..200_000).map(|number| vec![1; 300 + number % 200].into()).collect();
+        let stays = blocks.pop();
+        let full = resident.bytes();
+        drop(blocks);
+        let gone = |_| {
+            // Freed pages go back after a while, and only while something is allocated and freed.
+            for number in 0..10_000 {
+                std::hint::black_box(vec![1u8; 1 + number * 7]);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            resident.bytes() + (70 << 20) < full
+        };
+        assert!((0..100).any(gone), "{full} bytes, then {}", resident.bytes());
+        drop(stays);
+    }
 }
