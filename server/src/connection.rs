@@ -116,13 +116,24 @@ impl Input {
     }
 }
 
-/// Replies that have not left.
+/// Replies that have not left: a buffer, and behind it the pieces of a long reply, if there is one.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
     sent: usize,
+    /// What follows `bytes`. New replies go to the last piece.
+    pieces: VecDeque<Vec<u8>>,
+    /// Pieces that have become `bytes` so far.
+    moved: u64,
     /// From a start on, nothing leaves before its hold is released.
-    holds: VecDeque<(usize, Hold)>,
+    holds: VecDeque<(Start, Hold)>,
+}
+
+/// Where a reply starts: its piece, counted over all of them with `bytes`, and the byte in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Start {
+    piece: u64,
+    byte: usize,
 }
 
 /// What a reply waits for.
@@ -144,6 +155,9 @@ impl Hold {
 impl Output {
     /// The buffer that replies are appended to.
     pub fn buffer(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
+        if let Some(last) = self.pieces.back_mut() {
+            return last;
+        }
         if self.bytes.capacity() == 0 {
             self.bytes = pool.outputs.pop().unwrap_or_default();
         }
@@ -152,17 +166,23 @@ impl Output {
 
     /// Bytes in the buffer, sent ones included: where the next reply starts.
     pub fn position(&self) -> usize {
-        self.bytes.len()
+        self.pieces.back().unwrap_or(&self.bytes).len()
+    }
+
+    /// Appends the pieces of a reply whose beginning is in the buffer, without copying them.
+    pub fn append(&mut self, pieces: Vec<Vec<u8>>) {
+        self.pieces.extend(pieces);
     }
 
     /// Bytes that have not left.
     pub fn pending(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.bytes.len() - self.sent + self.pieces.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// Holds everything from `start` on back.
-    pub fn hold(&mut self, start: usize, hold: Hold) {
+    /// Holds everything from byte `byte` of the buffer on back.
+    pub fn hold(&mut self, byte: usize, hold: Hold) {
         if self.holds.back().is_none_or(|(_, last)| !last.covers(hold)) {
+            let start = Start { piece: self.moved + self.pieces.len() as u64, byte };
             self.holds.push_back((start, hold));
         }
     }
@@ -182,7 +202,8 @@ impl Output {
 
     /// The bytes that may leave now.
     pub fn ready(&self) -> &[u8] {
-        let end = self.holds.front().map_or(self.bytes.len(), |(start, _)| *start);
+        let here = self.holds.front().filter(|(start, _)| start.piece == self.moved);
+        let end = here.map_or(self.bytes.len(), |(start, _)| start.byte);
         self.bytes.get(self.sent..end).unwrap_or_default()
     }
 
@@ -192,8 +213,9 @@ impl Output {
         assert!(self.sent <= self.bytes.len(), "only what is there is sent");
         if self.sent == self.bytes.len() {
             self.sent = 0;
-            self.holds.clear();
-            let mut bytes = std::mem::take(&mut self.bytes);
+            let next = self.pieces.pop_front();
+            self.moved += u64::from(next.is_some());
+            let mut bytes = std::mem::replace(&mut self.bytes, next.unwrap_or_default());
             bytes.clear();
             if bytes.capacity() <= OUTPUT_KEEP_BYTES && pool.outputs.len() < POOL_MAX {
                 pool.outputs.push(bytes);
@@ -202,7 +224,9 @@ impl Output {
             let gone = std::mem::take(&mut self.sent);
             self.bytes.drain(..gone);
             for (start, _) in &mut self.holds {
-                *start -= gone;
+                if start.piece == self.moved {
+                    start.byte -= gone;
+                }
             }
         }
     }
@@ -210,9 +234,11 @@ impl Output {
     /// Replaces everything that waits for an acknowledgement, which will never come, by `error`.
     pub fn fail(&mut self, error: &[u8]) {
         if let Some((start, _)) = self.holds.front() {
-            self.bytes.truncate(*start);
+            self.pieces.truncate((start.piece - self.moved) as usize);
+            let last = self.pieces.back_mut().unwrap_or(&mut self.bytes);
+            last.truncate(start.byte);
             self.holds.clear();
-            self.bytes.extend_from_slice(error);
+            last.extend_from_slice(error);
         }
     }
 }
@@ -271,6 +297,44 @@ mod tests {
         assert_eq!(ready(&output), "a");
         output.release(Lsn(9), Lsn(5));
         assert_eq!(ready(&output), "abc");
+    }
+
+    #[test]
+    fn a_long_reply_leaves_in_pieces_and_what_follows_it_comes_behind_them() {
+        let (mut output, mut pool) = (Output::default(), BufferPool::default());
+        let hold = |barrier| Hold { barrier: Lsn(barrier), durable: false };
+        output.buffer(&mut pool).extend(b"a");
+        let start = output.position();
+        output.buffer(&mut pool).extend(b"b");
+        output.hold(start, hold(5));
+        output.append(vec![b"cc".to_vec(), b"dd".to_vec()]);
+        let start = output.position();
+        output.buffer(&mut pool).extend(b"e");
+        output.hold(start, hold(7));
+        assert_eq!((ready(&output), output.pending()), ("a", 7));
+        output.sent(1, &mut pool);
+        assert_eq!(ready(&output), "");
+        output.release(Lsn(5), Lsn::NONE);
+        let mut left = String::new();
+        while !output.ready().is_empty() {
+            left.push_str(&ready(&output)[..1]);
+            output.sent(1, &mut pool);
+        }
+        assert_eq!((left.as_str(), output.pending()), ("bccdd", 1), "e waits");
+        output.fail(b"-IOERR");
+        assert_eq!(ready(&output), "-IOERR");
+        output.sent(6, &mut pool);
+        assert_eq!((output.pending(), output.position(), output.is_held()), (0, 0, false));
+    }
+
+    #[test]
+    fn a_long_reply_that_will_never_be_acknowledged_is_dropped_with_its_pieces() {
+        let (mut output, mut pool) = (Output::default(), BufferPool::default());
+        output.buffer(&mut pool).extend(b"ab");
+        output.hold(1, Hold { barrier: Lsn(5), durable: false });
+        output.append(vec![b"cc".to_vec(), b"dd".to_vec()]);
+        output.fail(b"-IOERR");
+        assert_eq!((ready(&output), output.pending()), ("a-IOERR", 7));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::value::Kind;
 pub const RECORD_OVERHEAD: usize = 128;
 
 /// Everything that a command may use. Lives for one command, or for all of a transaction.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a command")]
 pub struct Context<'a> {
     /// What all clients share.
     pub state: &'a mut State,
@@ -37,6 +38,8 @@ pub struct Context<'a> {
     pub barrier: Lsn,
     /// Position within a transaction.
     pub slot: usize,
+    /// Whether the commands of a queue or a script are run, so that a reply is part of another one.
+    pub queued: bool,
     /// Whether this is within EXEC or a script: nothing may wait.
     pub atomic: bool,
     /// Whether something has been written.

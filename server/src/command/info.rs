@@ -165,6 +165,7 @@ fn stats(cx: &mut Context<'_>, lines: &mut Lines) {
     lines.put("timeout_disconnections", stats.timeouts);
     lines.put("cold_commands", stats.cold_commands);
     lines.put("turn_us_max", stats.turn_us_max);
+    lines.put("turn_longest", stats.turn_longest);
     lines.put("turns_over_5ms", stats.turns_over_5ms);
     lines.put("room_waits", stats.room_waits);
 }

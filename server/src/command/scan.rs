@@ -30,8 +30,8 @@ const fn entry(
     Command::new(name, arity, Group::Generic, since, summary, handler)
 }
 
-/// Keys that one step of KEYS asks for.
-const KEYS_STEP: usize = 1_000;
+/// Keys that one step asks for: some of them fit into a turn of the event loop.
+const STEP: usize = 500;
 /// Most keys that one SCAN lists; its COUNT is a hint.
 const SCAN_MAX: i64 = 100_000;
 
@@ -90,20 +90,41 @@ pub(super) fn cursor(arg: &[u8]) -> Result<u64, Stop> {
     Ok(if negative { cursor.wrapping_neg() } else { cursor })
 }
 
-/// The keys that were listed, as the running script has changed them: without those that it has
-/// deleted, and with those that it has made and that are wanted.
-fn as_written(
-    cx: &Context<'_>,
-    mut keys: Vec<Vec<u8>>,
-    wanted: impl Fn(&[u8], u8) -> bool,
-) -> Vec<Vec<u8>> {
-    if let Some(overlay) = &cx.overlay {
-        let db = cx.session.db;
-        keys.retain(|key| !matches!(overlay.get(db, key), Written::Absent));
-        let made = overlay.made(db).filter(|(key, kind)| wanted(key, *kind));
-        keys.extend(made.map(|(key, _)| key.to_vec()));
+/// Answers with the keys that were kept: as the running script has changed them, without those that it has
+/// deleted and with those that it has made and that are wanted.
+fn answer(cx: &mut Context<'_>, wanted: impl Fn(&[u8], u8) -> bool) {
+    let Some(mut gathered) = take_gathered(cx) else { return };
+    cx.observe(gathered.barrier);
+    let kept = &mut gathered.kept;
+    if kept.pieces().len() > 1 && !cx.queued && cx.overlay.is_none() {
+        cx.reply.array(kept.len());
+        cx.session.reply_pieces = kept.take_pieces();
+        return;
     }
-    keys
+    let mut shown: Vec<&[u8]> = match &cx.overlay {
+        None => kept.keys().collect(),
+        Some(overlay) => {
+            let db = cx.session.db;
+            let keys = kept.keys().filter(|key| !matches!(overlay.get(db, key), Written::Absent));
+            let made = overlay.made(db).filter(|(key, kind)| wanted(key, *kind));
+            keys.chain(made.map(|(key, _)| key)).collect()
+        }
+    };
+    // A few are easier to read in order.
+    if kept.pieces().len() <= 1 {
+        shown.sort_unstable();
+    }
+    cx.reply.array(shown.len());
+    for key in shown {
+        cx.reply.bulk(key);
+    }
+    // A transaction runs this once to see whether it needs more keys, and then again.
+    cx.session.gathered.push(gathered);
+}
+
+fn take_gathered(cx: &mut Context<'_>) -> Option<Gathered> {
+    let at = cx.session.gathered.iter().position(|gathered| gathered.slot == cx.slot)?;
+    Some(cx.session.gathered.swap_remove(at))
 }
 
 fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -111,65 +132,41 @@ fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let options = Options::parse(args.from(2))?;
     cx.shard()?;
     let count = usize::try_from(options.count.min(SCAN_MAX)).unwrap_or(1);
-    let Some(Gathered { fresh: Some(fresh), .. }) = gathered(cx) else {
-        return Err(ask(cx, What::Scan { cursor, count }));
-    };
-    let wanted = |kind: u8| match options.kind {
+    let of_kind = |kind: u8| match options.kind {
         None => true,
         Some(name) => Kind::of_tag(kind).is_some_and(|kind| is(name, kind.name())),
     };
-    let matching: Vec<_> = fresh
-        .keys
-        .iter()
-        .filter(|key| wanted(key.value_type) && glob::matches(options.pattern, &key.bytes))
-        .map(|key| key.bytes.to_vec())
-        .collect();
-    let (next, barrier) = (fresh.next.to_string(), fresh.barrier);
-    let matching = match next.as_str() {
-        "0" => as_written(cx, matching, |key, kind| {
-            wanted(kind) && glob::matches(options.pattern, key)
-        }),
-        _ => as_written(cx, matching, |_, _| false),
+    let wanted = |key: &[u8], kind: u8| of_kind(kind) && glob::matches(options.pattern, key);
+    let Some(gathered) = gathered(cx) else {
+        return Err(ask(cx, What::Scan { cursor, count: count.min(STEP) }));
     };
-    cx.observe(barrier);
-    cx.reply.array(2);
-    cx.reply.bulk(next.as_bytes());
-    cx.reply.array(matching.len());
-    for key in &matching {
-        cx.reply.bulk(key);
+    if gathered.keep(|key| wanted(&key.bytes, key.value_type)) {
+        let (seen, answers) = gathered.seen;
+        // An answer may be short, or empty.
+        if gathered.next != 0 && seen < count && answers < count.div_ceil(STEP) {
+            let (cursor, count) = (gathered.next, (count - seen).min(STEP));
+            return Err(ask(cx, What::Scan { cursor, count }));
+        }
     }
+    let next = gathered.next;
+    cx.reply.array(2);
+    cx.reply.bulk(next.to_string().as_bytes());
+    // What a script has made comes at the end.
+    answer(cx, |key, kind| next == 0 && wanted(key, kind));
     Ok(())
 }
 
 fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     cx.shard()?;
     let Some(gathered) = gathered(cx) else {
-        return Err(ask(cx, What::Scan { cursor: 0, count: KEYS_STEP }));
+        return Err(ask(cx, What::Scan { cursor: 0, count: STEP }));
     };
-    if let Some(fresh) = gathered.fresh.take() {
-        let matching = fresh.keys.iter().filter(|key| glob::matches(&args[1], &key.bytes));
-        gathered.kept.extend(matching.map(|key| key.bytes.to_vec()));
-        gathered.barrier = gathered.barrier.max(fresh.barrier);
-        gathered.done = fresh.next == 0;
-        if !gathered.done {
-            let cursor = fresh.next;
-            return Err(ask(cx, What::Scan { cursor, count: KEYS_STEP }));
-        }
-        // A scan may list a key twice while the store changes; KEYS does not.
-        gathered.kept.sort_unstable();
-        gathered.kept.dedup();
+    // A scan may list a key twice while the store changes; what is kept is there once.
+    if gathered.keep(|key| glob::matches(&args[1], &key.bytes)) && gathered.next != 0 {
+        let cursor = gathered.next;
+        return Err(ask(cx, What::Scan { cursor, count: STEP }));
     }
-    let (kept, barrier) = (std::mem::take(&mut gathered.kept), gathered.barrier);
-    cx.observe(barrier);
-    let shown = as_written(cx, kept.clone(), |key, _| glob::matches(&args[1], key));
-    cx.reply.array(shown.len());
-    for key in &shown {
-        cx.reply.bulk(key);
-    }
-    // A transaction runs this once to see whether it needs more keys, and then again.
-    if let Some(gathered) = self::gathered(cx) {
-        gathered.kept = kept;
-    }
+    answer(cx, |key, _| glob::matches(&args[1], key));
     Ok(())
 }
 

@@ -118,6 +118,7 @@ fn exec(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
         cx.reply.null_array();
         return Ok(());
     }
+    cx.queued = true;
     // Out of the session while its commands run, and back if they have to wait.
     let queue = std::mem::take(&mut cx.session.transaction.queue);
     let prepared = prepare(cx, &queue);

@@ -15,15 +15,15 @@ use emberlog_engine::UnixMillis;
 use emberlog_engine::driver::{self, ResidentSet};
 use mio::event::Event;
 use mio::net::UnixStream;
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::socket::Socket;
 use super::stop::Stopping;
 use super::store::StoreSide;
-use super::{DISK, FIRST_CLIENT, Listeners, OPENED, Opened, Opening, SIGNAL};
+use super::{DISK, FIRST_CLIENT, Listeners, OPENED, Opening, SIGNAL};
 use crate::serve::Server;
 use crate::serve::state::Changed;
+use crate::serve::stats::{Part, Spent};
 use crate::serve::sweep::AfterFlush;
 
 /// Events taken in one poll.
@@ -37,6 +37,8 @@ const ARRIVED_MAX: usize = 16;
 const LOOK_BYTES: usize = 1 << 20;
 /// Milliseconds after which it is looked at anyway while there is work: for what no client sends.
 const LOOK_MS: u64 = 20;
+/// Most bytes written to one client in a turn: half a millisecond.
+const WRITE_MAX: usize = 1 << 20;
 /// Rounds in which clients that waited run within one turn.
 const ROUNDS_MAX: usize = 4;
 
@@ -49,8 +51,8 @@ pub struct EventLoop {
     /// By slot.
     pub(super) sockets: Vec<Option<Socket>>,
     pub(super) signals: UnixStream,
-    opening: Option<Opening>,
-    store: Option<StoreSide>,
+    pub(super) opening: Option<Opening>,
+    pub(super) store: Option<StoreSide>,
     /// Slots of clients that have more to do without another event.
     pub(super) again: Vec<usize>,
     /// Slots of clients from which bytes have just arrived, and whether they filled the buffer.
@@ -119,7 +121,7 @@ impl EventLoop {
             }
             _ => {}
         }
-        let begin_us = driver::monotonic_us();
+        let mut spent = Spent::new(driver::monotonic_us());
         self.server.set_now(driver::now());
         for index in std::mem::take(&mut self.again) {
             self.process(index);
@@ -129,17 +131,24 @@ impl EventLoop {
             self.on_event(event)?;
         }
         self.run_arrived();
+        spent.mark(Part::Commands, driver::monotonic_us());
         self.run_store();
+        spent.mark(Part::Store, driver::monotonic_us());
         self.server.settle();
         self.run_resumed();
+        spent.mark(Part::Resumed, driver::monotonic_us());
         self.flush();
+        // What was answered without the disk would wait for the next wake-up.
+        self.server.take_events();
+        spent.mark(Part::Output, driver::monotonic_us());
         if self.server.now().since(self.looked_at) >= LOOK_MS {
             self.look();
         }
         if self.server.now().since(self.swept_at) >= SWEEP_MS {
             self.sweep();
         }
-        self.server.state.stats.turn(driver::monotonic_us() - begin_us);
+        spent.mark(Part::Sweep, driver::monotonic_us());
+        self.server.state.stats.turn(spent);
         Ok(self.advance_stopping())
     }
 
@@ -315,8 +324,11 @@ impl EventLoop {
     /// Writes what may leave.
     fn flush(&mut self) {
         let mut waiting = std::mem::take(&mut self.server.clients.flush);
+        let mut unsent = Vec::new();
         for index in waiting.drain(..) {
-            self.write(index);
+            if self.write(index) {
+                unsent.push(index);
+            }
             if self.server.after_flush(index) == AfterFlush::Close {
                 self.close(index);
             }
@@ -325,17 +337,25 @@ impl EventLoop {
         if self.server.clients.flush.is_empty() {
             self.server.clients.flush = waiting;
         }
+        self.server.clients.flush.append(&mut unsent);
     }
 
-    fn write(&mut self, index: usize) {
-        let Some(Some(socket)) = self.sockets.get_mut(index) else { return };
+    /// Writes what a client's socket takes, up to a turn's share. Returns whether it would take more.
+    fn write(&mut self, index: usize) -> bool {
+        let Some(Some(socket)) = self.sockets.get_mut(index) else { return false };
+        let mut left = WRITE_MAX;
         while socket.writable {
             let ready = self.server.output(index);
             if ready.is_empty() {
-                return;
+                return false;
+            }
+            let ready = &ready[..ready.len().min(left)];
+            if ready.is_empty() {
+                return true;
             }
             match socket.write(ready) {
                 Ok(count) => {
+                    left -= count;
                     // A short write has filled the socket.
                     socket.writable = count == ready.len();
                     if self.server.sent(index, count) {
@@ -344,9 +364,13 @@ impl EventLoop {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => socket.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.close(index),
+                Err(_) => {
+                    self.close(index);
+                    return false;
+                }
             }
         }
+        false
     }
 
     fn sweep(&mut self) {
@@ -365,28 +389,5 @@ impl EventLoop {
                 }
             }
         }
-    }
-
-    fn on_opened(&mut self) -> Result<(), String> {
-        let Some(outcome) = self.opening.as_ref().and_then(Opening::poll) else { return Ok(()) };
-        self.opening = None;
-        let Opened { shard, disk, micros } = outcome?;
-        let fd = disk.wake_fd();
-        self.poll
-            .registry()
-            .register(&mut SourceFd(&fd), DISK, Interest::READABLE)
-            .map_err(|error| format!("cannot watch the disk: {error}"))?;
-        self.server.state.identity.io_driver = disk.name();
-        let stats = shard.stats();
-        self.server.open(shard);
-        self.store = Some(StoreSide::new(disk, self.server.now()));
-        tracing::info!(
-            "Ready to accept connections on {} (folder {}, {} entries recovered, {} ms)",
-            self.listeners.addresses(),
-            self.server.state.config.dir.display(),
-            stats.index_entries,
-            micros / 1000,
-        );
-        Ok(())
     }
 }

@@ -11,8 +11,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use emberlog_engine::driver::{self, SystemDisk};
 use emberlog_engine::{Config as StoreConfig, Progress, Shard};
-use mio::Waker;
+use mio::unix::SourceFd;
+use mio::{Interest, Waker};
 
+use super::DISK;
+use super::event_loop::EventLoop;
+use super::store::StoreSide;
 use crate::config::{Config, format_bytes};
 
 /// A store that has been opened.
@@ -159,6 +163,32 @@ fn segment_bytes(configured: u32, disk_bytes_max: u64) -> u32 {
         bytes /= 2;
     }
     bytes
+}
+
+impl EventLoop {
+    /// Takes the store over that has been opened.
+    pub(super) fn on_opened(&mut self) -> Result<(), String> {
+        let Some(outcome) = self.opening.as_ref().and_then(Opening::poll) else { return Ok(()) };
+        self.opening = None;
+        let Opened { shard, disk, micros } = outcome?;
+        let fd = disk.wake_fd();
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd), DISK, Interest::READABLE)
+            .map_err(|error| format!("cannot watch the disk: {error}"))?;
+        self.server.state.identity.io_driver = disk.name();
+        let stats = shard.stats();
+        self.server.open(shard);
+        self.store = Some(StoreSide::new(disk, self.server.now()));
+        tracing::info!(
+            "Ready to accept connections on {} (folder {}, {} entries recovered, {} ms)",
+            self.listeners.addresses(),
+            self.server.state.config.dir.display(),
+            stats.index_entries,
+            micros / 1000,
+        );
+        Ok(())
+    }
 }
 
 #[cfg(test)]

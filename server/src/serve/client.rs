@@ -198,6 +198,8 @@ pub struct Session {
     pub patterns: BTreeSet<Vec<u8>>,
     /// Listed keys that its current command asked for.
     pub gathered: Vec<Gathered>,
+    /// Pieces of its command's reply that follow what is in the output.
+    pub reply_pieces: Vec<Vec<u8>>,
     /// What keys its current command waits for, also while it is tried again.
     pub blocked: Option<Blocked>,
     /// How far the script that is its current command has come.
@@ -242,6 +244,7 @@ impl Session {
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
             gathered: Vec::new(),
+            reply_pieces: Vec::new(),
             blocked: None,
             script: Progress::default(),
             waited: false,

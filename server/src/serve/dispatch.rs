@@ -41,6 +41,7 @@ impl Server {
             now: self.now,
             barrier: Lsn::NONE,
             slot: 0,
+            queued: false,
             atomic: false,
             wrote: false,
             clock_us: self.clock_us,
@@ -97,10 +98,16 @@ impl Server {
         if session.reply_mode != ReplyMode::On {
             keep_back(session, connection.output.buffer(&mut self.clients.pool), start);
         }
+        let mut pieces = std::mem::take(&mut session.reply_pieces);
+        if connection.output.position() == start {
+            pieces.clear();
+        }
         self.listen_for_expiry();
-        if !self.state.own_messages.is_empty() {
-            let messages = std::mem::take(&mut self.state.own_messages);
+        let messages = std::mem::take(&mut self.state.own_messages);
+        if pieces.is_empty() {
             connection.output.buffer(&mut self.clients.pool).extend_from_slice(&messages);
+        } else if let Some(last) = pieces.last_mut() {
+            last.extend_from_slice(&messages);
         }
         let enough = if hold.durable { self.durable } else { self.acked };
         if hold.barrier > enough && connection.output.position() > start {
@@ -109,10 +116,11 @@ impl Server {
                 let out = connection.output.buffer(&mut self.clients.pool);
                 out.truncate(start);
                 Reply::new(out, session.proto).error(suspend::NOT_ACKNOWLEDGED);
-            } else {
-                connection.output.hold(start, hold);
+                return;
             }
+            connection.output.hold(start, hold);
         }
+        connection.output.append(pieces);
     }
 }
 

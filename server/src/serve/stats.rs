@@ -58,12 +58,59 @@ pub struct Stats {
     /// The longest turn of the event loop, from the end of its poll, in microseconds: how long
     /// everybody else had to wait.
     pub turn_us_max: u64,
+    /// What that turn spent its time on.
+    pub turn_longest: Spent,
     /// Turns longer than 5 ms.
     pub turns_over_5ms: u64,
     /// By position in the command table.
     pub by_command: Vec<CommandStats>,
     /// Errors by code, as INFO errorstats shows.
     pub by_error: std::collections::BTreeMap<String, u64>,
+}
+
+/// Parts of a turn of the event loop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Reading, and commands that have just arrived.
+    Commands,
+    /// The store's completions and jobs, and commands that waited for it.
+    Store,
+    /// Commands that waited for something else.
+    Resumed,
+    /// Writing replies.
+    Output,
+    /// What is done once a second.
+    Sweep,
+}
+
+/// Microseconds that a turn spent, by [`Part`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Spent {
+    us: [u64; 5],
+    at_us: u64,
+}
+
+impl Spent {
+    /// A turn that begins at `now_us`.
+    pub fn new(now_us: u64) -> Spent {
+        Spent { us: [0; 5], at_us: now_us }
+    }
+
+    /// What was done since the last mark belongs to `part`.
+    pub fn mark(&mut self, part: Part, now_us: u64) {
+        self.us[part as usize] += now_us.saturating_sub(self.at_us);
+        self.at_us = now_us;
+    }
+}
+
+impl std::fmt::Display for Spent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [commands, store, resumed, output, sweep] = self.us;
+        write!(
+            f,
+            "commands={commands},store={store},resumed={resumed},output={output},sweep={sweep}"
+        )
+    }
 }
 
 /// Most error codes counted apart; clients can make up codes only through scripts.
@@ -88,6 +135,7 @@ impl Default for Stats {
             cold_commands: 0,
             room_waits: 0,
             turn_us_max: 0,
+            turn_longest: Spent::default(),
             turns_over_5ms: 0,
             by_command: vec![CommandStats::default(); command::count()],
             by_error: std::collections::BTreeMap::new(),
@@ -97,8 +145,12 @@ impl Default for Stats {
 
 impl Stats {
     /// Notes how long a turn of the event loop took.
-    pub fn turn(&mut self, micros: u64) {
-        self.turn_us_max = self.turn_us_max.max(micros);
+    pub fn turn(&mut self, spent: Spent) {
+        let micros = spent.us.iter().sum();
+        if micros > self.turn_us_max {
+            self.turn_us_max = micros;
+            self.turn_longest = spent;
+        }
         self.turns_over_5ms += u64::from(micros > 5000);
     }
 

@@ -154,12 +154,11 @@ impl Server {
         let Some(client) = self.clients.get(client_of(ticket)) else { return };
         let Wait::Gather { slot } = client.wait else { return };
         let gathered = &mut client.session.gathered;
-        if let Some(earlier) = gathered.iter_mut().find(|gathered| gathered.slot == slot) {
-            earlier.fresh = Some(fresh);
-        } else {
-            let (kept, barrier) = (Vec::new(), Lsn::NONE);
-            gathered.push(Gathered { slot, fresh: Some(fresh), kept, done: false, barrier });
-        }
+        let at = gathered.iter().position(|gathered| gathered.slot == slot).unwrap_or_else(|| {
+            gathered.push(Gathered::new(slot));
+            gathered.len() - 1
+        });
+        gathered[at].fresh = Some(fresh);
         client.wait = Wait::Nothing;
         self.resumed.push(client.session.key.index);
     }

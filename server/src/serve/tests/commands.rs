@@ -281,3 +281,39 @@ fn a_scan_misses_no_key() {
     assert_eq!(seen.len(), 500);
     assert!(h.ask(c, "KEYS k1*").starts_with("*111 "));
 }
+
+#[test]
+fn long_lists_of_keys_come_whole_and_in_order_with_what_follows() {
+    const KEYS: usize = 6_000;
+    let mut h = Harness::new();
+    let c = h.connect();
+    let name = |n: usize| format!("key:{n:04}:{}", "x".repeat(50));
+    for n in (0..KEYS).step_by(100) {
+        let pairs: Vec<String> = (n..n + 100).map(|n| format!("{} v", name(n))).collect();
+        assert_eq!(h.ask(c, &format!("MSET {}", pairs.join(" "))), "+OK");
+    }
+    let keys: std::collections::BTreeSet<String> = (0..KEYS).map(name).collect();
+    let list = |reply: &str| -> std::collections::BTreeSet<String> {
+        reply.split("\r\n").filter(|l| l.starts_with("key:")).map(str::to_owned).collect()
+    };
+    for (commands, begin, end) in [
+        ("KEYS *\r\nPING\r\n", "*6000\r\n$59\r\n", "\r\n+PONG\r\n"),
+        ("SCAN 0 COUNT 50000\r\nPING\r\n", "*2\r\n$1\r\n0\r\n*6000\r\n", "\r\n+PONG\r\n"),
+        (
+            "MULTI\r\nKEYS *\r\nPING\r\nEXEC\r\n",
+            "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n*6000\r\n",
+            "\r\n+PONG\r\n",
+        ),
+        ("EVAL \"return redis.call('KEYS', '*')\" 0\r\n", "*6000\r\n$59\r\n", "\r\n"),
+        ("KEYS *:0001:*\r\n", "*1\r\n$59\r\nkey:0001:", "\r\n"),
+        ("CLIENT REPLY SKIP\r\nKEYS *\r\nPING\r\n", "+PONG\r\n", "+PONG\r\n"),
+    ] {
+        h.feed(c, commands.as_bytes());
+        let reply = String::from_utf8(h.settle(c)).unwrap();
+        assert!(reply.starts_with(begin), "{commands}: {:?}", reply.get(..80));
+        assert!(reply.ends_with(end), "{commands}: the end");
+        let found = list(&reply);
+        let all = found == keys && reply.matches("key:").count() == KEYS;
+        assert!(all || !begin.contains("6000"), "{commands}: {} keys", found.len());
+    }
+}
