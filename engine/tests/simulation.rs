@@ -28,7 +28,7 @@ fn carry_out(program: &Program) -> Outcome {
 }
 
 /// Seeds that found bugs, with the profile; what each found stands in `docs/RELIABILITY.md`.
-const CORPUS: [(u64, Profile); 18] = [
+const CORPUS: [(u64, Profile); 25] = [
     (1, Profile::Calm),
     (3, Profile::Calm),
     (10, Profile::Calm),
@@ -47,6 +47,13 @@ const CORPUS: [(u64, Profile); 18] = [
     (3, Profile::InModel),
     (132, Profile::InModel),
     (196, Profile::InModel),
+    (707, Profile::Beyond),
+    (1451, Profile::Beyond),
+    (10_076, Profile::Beyond),
+    (12_440, Profile::Beyond),
+    (13_040, Profile::Beyond),
+    (20_034, Profile::Beyond),
+    (22_305, Profile::Beyond),
 ];
 
 #[test]
@@ -66,6 +73,7 @@ fn fresh_seeds() {
     for seed in start..start + 60 {
         world(seed, Profile::Calm);
         world(seed, Profile::InModel);
+        world(seed, Profile::Beyond);
     }
 }
 

@@ -195,10 +195,14 @@ pub enum Row<'a> {
     Batch(BatchRow),
     /// A record of the batch before it.
     Record(RecordRow<'a>),
+    /// A record of the batch before it that was lost, as the batch's list of identities names it.
+    Lost(u64),
 }
 
 const BATCH_ROW_TAG: u8 = 0xba;
 const BATCH_ROW_BYTES: usize = 25;
+const LOST_ROW_TAG: u8 = 0xbb;
+const LOST_ROW_BYTES: usize = 9;
 const RECORD_ROW_BYTES: usize = 44;
 
 /// Appends a batch row.
@@ -208,6 +212,17 @@ pub fn push_batch_row(rows: &mut Vec<u8>, row: &BatchRow) {
     rows.extend_from_slice(&row.count.to_le_bytes());
     rows.extend_from_slice(&row.seq.0.to_le_bytes());
     rows.extend_from_slice(&row.wall.0.to_le_bytes());
+}
+
+/// Appends the row of a record that was lost: its word in the list of identities.
+pub fn push_lost_row(rows: &mut Vec<u8>, identity: u64) {
+    rows.push(LOST_ROW_TAG);
+    rows.extend_from_slice(&identity.to_le_bytes());
+}
+
+/// Bytes that the row of a lost record takes.
+pub fn lost_row_bytes() -> usize {
+    LOST_ROW_BYTES
 }
 
 /// Bytes that the row of a record takes.
@@ -263,6 +278,9 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
             wall: rest.millis(17)?,
         };
         return Ok((Row::Batch(row), at + BATCH_ROW_BYTES));
+    }
+    if tag == LOST_ROW_TAG {
+        return Ok((Row::Lost(rest.u64(1)?), at + LOST_ROW_BYTES));
     }
     let kind = Kind::decode(tag)?;
     let expires = rest.u64(28)?;

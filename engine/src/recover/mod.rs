@@ -16,6 +16,7 @@ mod disk;
 mod replay;
 mod root;
 mod rows;
+mod salvage;
 mod scan;
 mod seal;
 mod segments;

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::replay::Replay;
-use super::scan::Scanned;
 use crate::format::segment::{BatchRow, Row, Trailer, decode_row};
 use crate::io::Buffer;
 use crate::units::{BatchSeq, SegmentId};
@@ -45,29 +44,19 @@ pub(super) struct Cursor {
     at: usize,
     /// The batch that is next.
     pub(super) seq: BatchSeq,
-    named: Scanned,
 }
 
 impl Cursor {
-    pub(super) fn new(segment: SegmentId, rows: Rows, named: Scanned) -> Option<Cursor> {
+    pub(super) fn new(segment: SegmentId, rows: Rows) -> Option<Cursor> {
         let Ok((Row::Batch(BatchRow { seq, .. }), at)) = decode_row(rows.bytes(), 0) else {
             return None;
         };
-        Some(Cursor { segment, rows, at, seq, named })
+        Some(Cursor { segment, rows, at, seq })
     }
 
     /// Applies the next batch, unless the checkpoint has it; false if it was the last.
     pub(super) fn apply(&mut self, start: BatchSeq, replay: &mut Replay) -> bool {
-        let seq = self.seq;
-        let wanted = seq > start;
-        let named = |list: &[(BatchSeq, u64)]| -> Vec<u64> {
-            list.iter().filter(|(at, _)| *at == seq).map(|(_, word)| *word).collect()
-        };
-        if wanted {
-            for word in named(&self.named.doubtful) {
-                replay.lose(word);
-            }
-        }
+        let wanted = self.seq > start;
         let mut next_batch = None;
         let mut rows = Vec::new();
         while next_batch.is_none()
@@ -77,18 +66,17 @@ impl Cursor {
             match row {
                 Row::Batch(batch) => next_batch = Some(batch.seq),
                 Row::Record(row) if wanted => rows.push(replay.meet(row)),
-                Row::Record(_) => {}
+                Row::Lost(word) if wanted => {
+                    replay.rows(self.segment, &mut rows);
+                    replay.lose(word);
+                }
+                Row::Record(_) | Row::Lost(_) => {}
             }
             if rows.len() == ROWS_TOGETHER {
                 replay.rows(self.segment, &mut rows);
             }
         }
         replay.rows(self.segment, &mut rows);
-        if wanted {
-            for word in named(&self.named.lost) {
-                replay.lose(word);
-            }
-        }
         self.seq = next_batch.unwrap_or(self.seq);
         next_batch.is_some()
     }

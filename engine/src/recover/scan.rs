@@ -12,13 +12,12 @@
 //! durable, in this segment or in the next; so do the superblock's durable LSN and what its slot says
 //! of the segment.
 
-use std::collections::HashSet;
-
-use crate::format::batch::{self, BatchHead, IDENTITY_BYTES};
+use super::salvage::{Named, Salvaged, name_lost, salvage};
+use crate::format::batch::{self, BatchHead};
 use crate::format::bytes::Seed;
 use crate::format::record::{self, Kind};
 use crate::format::segment::{self, BatchRow, HEADER_BYTES};
-use crate::units::{BatchSeq, Incarnation, Lsn, RECORD_ALIGN, SegmentId, UnixMillis};
+use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId, UnixMillis};
 
 /// Smallest unit in which batches were ever placed.
 const BLOCK_MIN: usize = 512;
@@ -91,11 +90,6 @@ pub(crate) struct Scanned {
     pub(crate) first: Option<BatchHead>,
     /// How far the user stream was durable, by these batches.
     pub(crate) durable_lsn: Lsn,
-    /// Packed identities of user records that could not be read, with the batch they were in; they
-    /// are newer than what else the batch says of them.
-    pub(crate) lost: Vec<(BatchSeq, u64)>,
-    /// The same of survivor records, some of which may have been read after all.
-    pub(crate) doubtful: Vec<(BatchSeq, u64)>,
 }
 
 /// Scans the bytes of one segment.
@@ -106,27 +100,37 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
     let mut at = HEADER_BYTES as usize;
     let sealed = subject.proved.filter(|proved| proved.sealed);
     let end = sealed.map_or(bytes.len(), |proved| (proved.end as usize).min(bytes.len()));
+    let mut stray = None;
     while at + batch::HEADER_BYTES <= end {
-        let Some((next, head)) = next_head(bytes, at, subject, found.seq_max) else {
+        let next = next_head(bytes, at, subject, found.seq_max);
+        if let Some((place, lost)) = stray.take_if(|(_, stray)| precedes(stray, next.as_ref())) {
+            take(bytes, place, &lost, seed, &mut found);
+            continue;
+        }
+        let Some((next, head)) = next else {
             salvage_tail(&bytes[..end], at, subject, &mut found);
             break;
         };
+        if let Some((after, follower)) = astray(bytes, (at, next), &head, subject, found.seq_max) {
+            damaged(subject, at, "a batch is in the place of another", &mut found);
+            let seq = follower.follows().unwrap_or(found.seq_max);
+            let salvaged = salvage(&bytes[..after], end_of(next, &head), seed);
+            keep(&salvaged, &Named::default(), (next, seq, follower.wall), &mut found);
+            stray = Some((next, head));
+            at = after;
+            continue;
+        }
         if !adjoins(at, next, &head, &found) {
             // R4: the header of a durable batch is damaged; its records may not be.
             damaged(subject, at, HEADER_GONE, &mut found);
             let seq = head.follows().unwrap_or(BatchSeq(head.seq.0 - 1)).max(found.seq_max);
             let salvaged = salvage(&bytes[..next], at + batch::HEADER_BYTES, seed);
-            keep(&salvaged, (at, seq, head.wall), &mut found);
+            keep(&salvaged, &Named::default(), (at, seq, head.wall), &mut found);
         }
         at = next;
-        note_head(&head, &mut found);
-        let length = head.batch_bytes() as usize;
-        let records_end = at + batch::HEADER_BYTES + head.bytes as usize;
-        let mut rows = Vec::new();
-        if walk(&bytes[..records_end], at, &head, seed, &mut rows) {
-            accept(&head, &rows, &mut found);
-        } else {
-            let after = (at + length).next_multiple_of(BLOCK_MIN);
+        if !take(bytes, at, &head, seed, &mut found) {
+            let records_end = records_end(at, &head);
+            let after = end_of(at, &head);
             let proof =
                 subject.proves(at, &head) || next_head(bytes, after, subject, head.seq).is_some();
             if !proof && !planted!(ReplayPastTear) {
@@ -140,13 +144,56 @@ pub(crate) fn scan(bytes: &[u8], subject: &Subject) -> Scanned {
             }
             damaged(subject, at, "a record is damaged", &mut found);
             let salvaged = salvage(&bytes[..records_end], at + batch::HEADER_BYTES, seed);
-            keep(&salvaged, (at, head.seq, head.wall), &mut found);
-            name_lost(bytes, records_end, &head, &salvaged, &mut found);
+            let named = name_lost(bytes, records_end, &head, &salvaged);
+            keep(&salvaged, &named, (at, head.seq, head.wall), &mut found);
         }
-        at = (at + length).next_multiple_of(BLOCK_MIN);
+        at = end_of(at, &head);
         found.data_end = at as u32;
     }
     found
+}
+
+fn records_end(at: usize, head: &BatchHead) -> usize {
+    at + batch::HEADER_BYTES + head.bytes as usize
+}
+
+/// Where the next batch may begin.
+#[expect(clippy::cast_possible_truncation, reason = "it fits the segment")]
+fn end_of(at: usize, head: &BatchHead) -> usize {
+    (at + head.batch_bytes() as usize).next_multiple_of(BLOCK_MIN)
+}
+
+/// R1: takes a batch if all of it verifies.
+fn take(bytes: &[u8], at: usize, head: &BatchHead, seed: Seed, found: &mut Scanned) -> bool {
+    note_head(head, found);
+    let mut rows = Vec::new();
+    let whole = walk(&bytes[..records_end(at, head)], at, head, seed, &mut rows);
+    if whole {
+        accept(head, &rows, found);
+    }
+    whole
+}
+
+/// Whether the batch `head` at `next` was meant for a later place in its segment: an older one
+/// follows, and there is no gap that this one could have been meant for. Returns the one that follows.
+fn astray(
+    bytes: &[u8],
+    (at, next): (usize, usize),
+    head: &BatchHead,
+    subject: &Subject,
+    after: BatchSeq,
+) -> Option<(usize, BatchHead)> {
+    let in_place = next == at || after > BatchSeq(0) && next == at.next_multiple_of(4096);
+    if !in_place || head.follows() == Some(after) {
+        return None;
+    }
+    let follower = next_head(bytes, end_of(next, head), subject, after)?;
+    (follower.1.seq < head.seq).then_some(follower)
+}
+
+/// Whether a batch that went astray comes before the next one in its place.
+fn precedes(stray: &BatchHead, next: Option<&(usize, BatchHead)>) -> bool {
+    next.is_none_or(|(_, next)| stray.seq < next.seq)
 }
 
 /// Whether there is nothing but padding between `end`, where the batches found so far end, and the
@@ -200,7 +247,7 @@ fn walk(bytes: &[u8], at: usize, head: &BatchHead, seed: Seed, rows: &mut Vec<u8
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
-fn push_row(rows: &mut Vec<u8>, offset: usize, record: &record::Record<'_>) {
+pub(super) fn push_row(rows: &mut Vec<u8>, offset: usize, record: &record::Record<'_>) {
     let name = if record.head.kind == Kind::Touch { record.value } else { record.name };
     segment::push_record_row(rows, offset as u32, &record.head, name);
 }
@@ -253,11 +300,11 @@ fn salvage_tail(bytes: &[u8], at: usize, subject: &Subject, found: &mut Scanned)
         // R5: the newest batch that was durable in here has not been met.
         (Some(proved), _) if found.seq_max < proved.seq => {
             let seq = subject.followed.map_or(proved.seq, |followed| followed.seq.max(proved.seq));
-            keep(&salvaged, (at, seq, found.wall_max), found);
+            keep(&salvaged, &Named::default(), (at, seq, found.wall_max), found);
             salvaged.end.max(proved.end as usize)
         }
         (_, Some(followed)) if found.seq_max < followed.seq && salvaged.precedes(&followed) => {
-            keep(&salvaged, (at, followed.seq, found.wall_max), found);
+            keep(&salvaged, &Named::default(), (at, followed.seq, found.wall_max), found);
             salvaged.end
         }
         _ => return,
@@ -266,84 +313,33 @@ fn salvage_tail(bytes: &[u8], at: usize, subject: &Subject, found: &mut Scanned)
     found.data_end = end.next_multiple_of(BLOCK_MIN).min(bytes.len()) as u32;
 }
 
-/// What can still be read where a batch is damaged.
-struct Salvaged {
-    rows: Vec<u8>,
-    heads: Vec<record::Head>,
-    /// Where the last of them ends.
-    end: usize,
-}
-
-impl Salvaged {
-    /// Whether this may be of the batch that another follows, or of ones before it.
-    fn precedes(&self, followed: &Followed) -> bool {
-        let Some(last) = self.heads.last() else { return followed.certain };
-        followed.next_lsn.is_none_or(|next| last.lsn < next)
-    }
-}
-
-/// Takes every record that verifies, from `start` to the end of `bytes`.
-fn salvage(bytes: &[u8], start: usize, seed: Seed) -> Salvaged {
-    let mut at = start.next_multiple_of(RECORD_ALIGN);
-    let mut salvaged = Salvaged { rows: Vec::new(), heads: Vec::new(), end: at };
-    while at + record::HEADER_BYTES <= bytes.len() {
-        match record::decode(&bytes[at..], seed) {
-            // A damaged value keeps its row: the entry then says so when it is read. A damaged
-            // touch list is of no use.
-            Ok(record) if record.value_ok || record.head.kind == Kind::Put => {
-                push_row(&mut salvaged.rows, at, &record);
-                salvaged.heads.push(record.head);
-                at += record.head.padded_bytes();
-                salvaged.end = at;
-            }
-            _ => at += RECORD_ALIGN,
-        }
-    }
-    salvaged
-}
-
-/// Enters what was salvaged as the batch `seq` at `batch_at`.
+/// Enters what was salvaged as the batch `seq` at `batch_at`, with what is known to be missing.
 #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
 fn keep(
     salvaged: &Salvaged,
+    named: &Named,
     (batch_at, seq, wall): (usize, BatchSeq, UnixMillis),
     found: &mut Scanned,
 ) {
     let count = salvaged.heads.len() as u32;
     let row = BatchRow { offset: batch_at as u32, count, seq, wall };
     segment::push_batch_row(&mut found.rows, &row);
+    for word in &named.doubtful {
+        segment::push_lost_row(&mut found.rows, *word);
+    }
     found.rows.extend_from_slice(&salvaged.rows);
+    for word in &named.lost {
+        segment::push_lost_row(&mut found.rows, *word);
+    }
+    if !(named.doubtful.is_empty() && named.lost.is_empty()) {
+        // Like a clear: nobody carries it on.
+        found.clear_seq = seq;
+    }
     for head in &salvaged.heads {
         note_record(head, seq, found);
     }
     note_batch(seq, wall, found);
 }
 
-/// Names the records of a damaged batch that were not kept, from its list of identities: the
-/// position of a record in it follows from its LSN in the user stream, from its order elsewhere.
-fn name_lost(
-    bytes: &[u8],
-    records_end: usize,
-    head: &BatchHead,
-    salvaged: &Salvaged,
-    found: &mut Scanned,
-) {
-    let list = bytes.get(records_end..records_end + head.count as usize * IDENTITY_BYTES);
-    let Some(list) = list.filter(|list| crc32fast::hash(list) == head.identities_crc) else {
-        tracing::error!(
-            segment = head.segment.0,
-            "the list of a damaged batch's keys is damaged too: keys unknown"
-        );
-        return;
-    };
-    let kept: HashSet<Lsn> = salvaged.heads.iter().map(|head| head.lsn).collect();
-    for (position, identity) in list.chunks_exact(IDENTITY_BYTES).enumerate() {
-        let Ok(word) = identity.try_into() else { continue };
-        let named = (head.seq, u64::from_le_bytes(word));
-        if head.stream != 0 {
-            found.doubtful.push(named);
-        } else if !kept.contains(&Lsn(head.first_lsn.0 + position as u64)) {
-            found.lost.push(named);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ use crate::io::{Buffer, FileId, IoError};
 use crate::log::Segment;
 use crate::units::{BatchSeq, Incarnation, Location, Lsn, SegmentId, UnixMillis};
 
+/// Read at a time where a whole segment is looked through.
+const PIECE_BYTES: u32 = 256 << 10;
+
 /// One segment file.
 pub(super) struct Source {
     pub(super) segment: SegmentId,
@@ -151,7 +154,7 @@ impl Source {
             let file = FileId::Segment(self.segment);
             let footer = footer.unwrap_or_else(|| disk.read(file, start, bytes));
             if let Some(rows) = footer.ok().and_then(|footer| Rows::of_footer(footer, &trailer)) {
-                return Cursor::new(self.segment, rows, Scanned::default());
+                return Cursor::new(self.segment, rows);
             }
             // Perhaps only cut off while it was written: what counts is the batches.
             tracing::warn!(segment = self.segment.0, "a footer does not read; scanning");
@@ -163,13 +166,8 @@ impl Source {
             };
             self.adopt(scan_segment(disk, root, self.segment, self.incarnation, &proof));
         }
-        let scanned = self.scanned.as_mut()?;
-        let named = Scanned {
-            lost: std::mem::take(&mut scanned.lost),
-            doubtful: std::mem::take(&mut scanned.doubtful),
-            ..Scanned::default()
-        };
-        Cursor::new(self.segment, Rows::Scanned(scanned.rows.clone()), named)
+        let scanned = self.scanned.as_ref()?;
+        Cursor::new(self.segment, Rows::Scanned(scanned.rows.clone()))
     }
 }
 
@@ -303,7 +301,9 @@ fn inspect(
         source.trailer = Some(trailer);
     } else if !closed
         && incarnation > Incarnation(0)
-        && (proved.is_some() || !(readable && untouched(&front, first.as_ref(), incarnation)))
+        && (proved.is_some()
+            || !(readable && untouched(&front, first.as_ref(), incarnation))
+            || goes_on(disk, root, segment, incarnation))
     {
         let proof = Proof { durable_lsn: root.durable_lsn, proved, followed: None };
         source.proved = proved;
@@ -326,6 +326,34 @@ fn last_incarnation(disk: &mut Blocking<'_>, root: &Superblock, segment: Segment
 fn untouched(front: &[u8], first: Option<&BatchHead>, incarnation: Incarnation) -> bool {
     let place = &front[HEADER_BYTES as usize..];
     place.iter().all(|byte| *byte == 0) || first.is_some_and(|f| f.incarnation < incarnation)
+}
+
+/// Whether there is any batch of this use though the first one's place holds none: a write that was
+/// reported and never made, or made elsewhere, must not take the batches behind it.
+fn goes_on(
+    disk: &mut Blocking<'_>,
+    root: &Superblock,
+    segment: SegmentId,
+    incarnation: Incarnation,
+) -> bool {
+    /// Of a batch with one record, beside its value.
+    const BESIDE_VALUE: u32 = 128 << 10;
+    // No value is longer than half a segment, so that the second batch begins before this.
+    let end = (root.segment_bytes / 2).saturating_add(BESIDE_VALUE).min(root.segment_bytes);
+    let places = (HEADER_BYTES..end).step_by(PIECE_BYTES as usize).map(|start| {
+        let bytes = PIECE_BYTES.min(root.segment_bytes - start);
+        (u64::from(start), bytes as usize)
+    });
+    let ours = |head: BatchHead| {
+        head.store_id == root.store_id && head.segment == segment && head.incarnation == incarnation
+    };
+    let looked = disk.read_each(FileId::Segment(segment), places, |_, bytes| {
+        // What does not read may hold anything.
+        let bytes = bytes.map_err(|_| ())?;
+        let any = bytes.chunks(512).any(|block| BatchHead::decode(block).is_ok_and(ours));
+        if any { Err(()) } else { Ok(()) }
+    });
+    looked.is_err()
 }
 
 /// What tells batches of a segment that were durable from its end.

@@ -313,8 +313,11 @@ impl Shard {
     /// Takes key and expiry from the front of an entry's record.
     fn learn(&mut self, place: &RecordPlace, entry: &Entry, bytes: &[u8]) {
         let packed = pack(place.namespace, place.identity);
-        let (head, name) = match record::decode_head(bytes, place.seed) {
-            Ok((head, name, _)) => (head, name),
+        let decoded = record::decode_head(bytes, place.seed).and_then(|(head, name, _)| {
+            self.check_owner(place, &head, head.split_name(name).0).map(|()| (head, name))
+        });
+        let (head, name) = match decoded {
+            Ok(found) => found,
             Err(DecodeError::Short) if bytes.len() < entry.size.bytes_max().min(HEAD_BYTES_MAX) => {
                 let mut wanted = self.ahead.want(packed, entry);
                 wanted.bytes = entry.size.bytes_max().min(HEAD_BYTES_MAX);

@@ -9,8 +9,9 @@ use super::expire::Named;
 use super::read::Owner;
 use super::scan::ScanRead;
 use super::{Event, Shard, Ticket};
+use crate::format::DecodeError;
 use crate::format::bytes::Seed;
-use crate::format::record;
+use crate::format::record::{self, Head, Kind};
 use crate::hot::NewEntry;
 use crate::index::{Due, Entry, Identity};
 use crate::io::{FileId, IoRequest, IoResult};
@@ -252,6 +253,21 @@ impl Shard {
         self.next_reads(read.bytes);
     }
 
+    /// Whether a record is one that an entry may point to. If not, though it verifies, it was written to
+    /// the place of another, or the read returned what was there before: taken for the key of another
+    /// that shares its identity, it would make the entry's own look absent.
+    pub(super) fn check_owner(
+        &self,
+        place: &RecordPlace,
+        head: &Head,
+        key: &[u8],
+    ) -> Result<(), DecodeError> {
+        let fits = head.kind == Kind::Put
+            && head.namespace == place.namespace
+            && self.key(head.namespace, key).identity == place.identity;
+        if fits { Ok(()) } else { Err(DecodeError::Field("key, which is another's")) }
+    }
+
     /// Decodes a record that was read for an entry and admits it to the hot set, pinned.
     fn admit(
         &mut self,
@@ -261,7 +277,15 @@ impl Shard {
         tickets: &[Ticket],
     ) -> Result<(), LoadError> {
         let record = match record::decode(bytes, place.seed) {
-            Ok(record) if record.value_ok => record,
+            Ok(record) if record.value_ok => {
+                match self.check_owner(place, &record.head, record.key) {
+                    Ok(()) => record,
+                    Err(cause) => {
+                        self.lose(place, Some(cause));
+                        return Err(LoadError::Corrupt);
+                    }
+                }
+            }
             damaged => {
                 let cause = damaged.err();
                 self.lose(place, cause);
@@ -309,7 +333,7 @@ impl Shard {
 
     /// Marks an entry whose record is damaged: reads say so until the key is written again, and no
     /// older version is uncovered.
-    pub(super) fn lose(&mut self, place: &RecordPlace, cause: Option<crate::format::DecodeError>) {
+    pub(super) fn lose(&mut self, place: &RecordPlace, cause: Option<DecodeError>) {
         let (segment, offset) = place.location.split(self.root.segment_bytes);
         sometimes!(LoadedDamage);
         let cause = cause.map_or("checksum mismatch in the value".to_owned(), |c| c.to_string());

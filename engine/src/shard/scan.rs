@@ -209,6 +209,7 @@ impl Shard {
         let decoded = record::decode_head(&buffer[place.skip..read.bytes], place.seed).and_then(
             |(head, name, _)| {
                 let (key, extension) = head.split_name(name);
+                self.check_owner(place, &head, key)?;
                 let label = Label::decode(extension)?;
                 Ok((Bytes::copy_from_slice(key), head, (label.limit, label.hidden)))
             },

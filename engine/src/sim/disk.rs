@@ -175,8 +175,11 @@ impl SimDisk {
         let sector_bytes = SECTOR_BYTES as u64;
         let first = (offset + part.start as u64) / sector_bytes;
         let last = (offset + part.end as u64).div_ceil(sector_bytes);
+        // Reads are of whole blocks, and one bad sector fails all of it.
+        let per_block = self.block_bytes as u64 / sector_bytes;
+        let blocks = first / per_block * per_block..last.next_multiple_of(per_block);
         if last * sector_bytes > image.bytes()
-            || self.bad_sectors.range((file, first)..(file, last)).next().is_some()
+            || self.bad_sectors.range((file, blocks.start)..(file, blocks.end)).next().is_some()
         {
             return false;
         }

@@ -123,7 +123,9 @@ impl Ledger {
                 continue;
             }
             let named = intact(place, 0..HEADER_BYTES) && intact(place, written.list());
-            if !named || !self.is_proved(place, written, &whole) {
+            let proved = self.is_proved(place, written, &whole);
+            tracing::info!(?place, head = ?written.head, named, proved, "a batch is damaged");
+            if !named || !proved {
                 shaken.add(written);
             }
         }

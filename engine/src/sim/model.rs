@@ -12,7 +12,9 @@ use std::rc::Rc;
 
 use crate::units::{Lsn, UnixMillis};
 
+mod damage;
 pub mod label;
+use damage::{Lost, Version};
 use label::ModelLabel;
 
 /// Namespace and bytes of a key.
@@ -57,6 +59,9 @@ pub struct Live {
     pub told: Told,
     /// What it was set with.
     pub label: ModelLabel,
+    /// It was reported lost: what it may have been, by the prefixes of the log that explained the
+    /// rest. Then the other fields say what is admitted of it until it is written again.
+    pub lost: Option<Rc<[Live]>>,
 }
 
 /// What is known of the event that tells of a key's expiry.
@@ -164,7 +169,7 @@ pub struct Model {
     /// Keys whose expiry was told for good, with the last LSN of what expired.
     ended: BTreeMap<ModelKey, Lsn>,
     /// Every value that each key ever had, if the world is lossy.
-    history: BTreeMap<ModelKey, Vec<(Value, u8)>>,
+    history: BTreeMap<ModelKey, Vec<Version>>,
 }
 
 impl Model {
@@ -230,9 +235,11 @@ impl Model {
         }
         let lsn = lsn.unwrap_or_default();
         if self.lossy
-            && let Change::Put { key, value, value_type, .. } = &change
+            && let Change::Put { key, value, value_type, label, .. } = &change
         {
-            self.history.entry(key.clone()).or_default().push((value.clone(), *value_type));
+            let (value, value_type, label) = (value.clone(), *value_type, *label);
+            let version = Version { value, value_type, label, lsn };
+            self.history.entry(key.clone()).or_default().push(version);
         }
         change.apply(&mut self.state, lsn);
         if durable_at <= self.floor && self.group_from.is_none() {
@@ -386,6 +393,7 @@ impl Model {
         let mut state = self.base.clone();
         add_grace(&mut state, self.lossy);
         let mut best = None;
+        let mut lost = Lost::of(seen);
         let mut reasons = String::new();
         let ends: BTreeSet<Lsn> = self.tail.iter().map(|mutation| mutation.durable_at).collect();
         for end in std::iter::once(self.floor).chain(ends) {
@@ -395,7 +403,10 @@ impl Model {
             let mut candidate = state.clone();
             add_grace(&mut candidate, self.lossy);
             match self.contradiction(&candidate, seen, shaken) {
-                None if end <= appended || self.lossy => best = Some((end, candidate)),
+                None if end <= appended || self.lossy => {
+                    lost.note(&candidate);
+                    best = Some((end, candidate));
+                }
                 None => {}
                 Some(reason) => {
                     let _ = write!(reasons, "\n  log up to {end}: {reason}");
@@ -405,7 +416,8 @@ impl Model {
         let Some((end, mut state)) = best else {
             return Err(format!("no prefix of the log explains what was recovered:{reasons}"));
         };
-        adopt(&mut state, seen, shaken);
+        self.adopt(&mut state, seen, shaken);
+        self.adopt_lost(lost, &mut state, shaken);
         self.base = state.clone();
         self.state = state;
         self.tail.clear();
@@ -416,15 +428,6 @@ impl Model {
         self.floor = end.min(appended);
         self.last = appended;
         Ok(end)
-    }
-
-    /// Whether a value is shown that the key never had: not even damage may do that.
-    fn never_was(&self, key: &ModelKey, seen: &Seen) -> Option<String> {
-        let Seen::Found { value, value_type, .. } = seen else { return None };
-        let had = self.history.get(key).is_some_and(|all| {
-            all.iter().any(|(other, kind)| other == value && kind == value_type)
-        });
-        (!had).then(|| format!("{}: {seen:?} was never written", name(key)))
     }
 
     fn contradiction(
@@ -442,34 +445,6 @@ impl Model {
             let agrees = lost || agrees(live, seen, *at);
             (!agrees).then(|| format!("{} at {at}: saw {seen:?}, not {live:?}", name(key)))
         })
-    }
-}
-
-/// What was seen of shaken keys is what they are from now on.
-fn adopt(state: &mut State, seen: &BTreeMap<ModelKey, (Seen, Clock)>, shaken: &BTreeSet<ModelKey>) {
-    for (key, (seen, _)) in seen.iter().filter(|(key, _)| shaken.contains(*key)) {
-        match seen {
-            Seen::Lost => {}
-            Seen::Absent => {
-                state.remove(key);
-            }
-            Seen::Found { value, value_type, expires_at, lsn } => {
-                let label = state.get(key).map(|live| live.label).unwrap_or_default();
-                let live = Live {
-                    value: value.clone(),
-                    value_type: *value_type,
-                    expires_min: *expires_at,
-                    expires_max: *expires_at,
-                    lsns: (*lsn, *lsn),
-                    quantum_ms: 0,
-                    gone: false,
-                    told: Told::Excused,
-                    set_expires: *expires_at,
-                    label,
-                };
-                state.insert(key.clone(), live);
-            }
-        }
     }
 }
 
@@ -509,6 +484,9 @@ fn agrees(live: Option<&Live>, seen: &Seen, now: Clock) -> bool {
         (Seen::Absent, Some(live)) => {
             live.gone || live.expires_min.is_some_and(|at| at <= now.latest)
         }
+        (Seen::Found { .. }, Some(Live { lost: Some(versions), .. })) => {
+            versions.iter().any(|version| agrees(Some(version), seen, now))
+        }
         (Seen::Found { value, value_type, expires_at, lsn }, Some(live)) => {
             let in_time = live.expires_max.is_none_or(|at| now.earliest < at) && !live.gone;
             in_time
@@ -546,6 +524,7 @@ impl Change {
                     told: Told::Not,
                     label: *label,
                     set_expires: *expires_at,
+                    lost: None,
                 };
                 state.insert(key.clone(), live);
             }

@@ -76,6 +76,7 @@ fn tables_describe_their_bytes_without_a_gap() {
         ("checkpoint-side-page", checkpoint::PAGE_HEADER_BYTES + checkpoint::ROW_BYTES + 2 + 3),
         ("extension", EXTENSION_BYTES),
         ("footer-batch-row", segment::batch_row_bytes()),
+        ("footer-lost-row", segment::lost_row_bytes()),
         ("footer-record-row", segment::record_row_bytes(&put_head())),
         ("identity-list", IDENTITY_BYTES),
         ("record-dictionary", head_of(&all["record-dictionary"]).record_bytes()),
@@ -284,6 +285,13 @@ fn footer_rows() {
     assert_eq!(rows.len() as u64, t.value("rows bytes"));
     assert_eq!(u64::from(crc32fast::hash(&rows)), t.value("rows crc"));
     assert!(flips(&rows).all(|(_, bad)| u64::from(crc32fast::hash(&bad)) != t.value("rows crc")));
+    let l = golden("footer-lost-row");
+    let word = l.value("namespace") << 48 | l.value("identity");
+    let mut lost = Vec::new();
+    segment::push_lost_row(&mut lost, word);
+    assert_eq!(lost, l.bytes);
+    assert_eq!(segment::decode_row(&lost, 0).unwrap(), (Row::Lost(word), lost.len()));
+    rows.extend_from_slice(&lost);
     // Any byte is a row, an error, or moves on: never a panic.
     for (_, bad) in flips(&rows) {
         let mut at = 0;

@@ -114,6 +114,8 @@ impl Shard {
                 copy.seq = batch.seq;
                 return RowStep::Next(next);
             }
+            // Both checkpoints have the mark: `clear_seq`.
+            Row::Lost(_) => return RowStep::Next(next),
             Row::Record(row) => row,
         };
         let end = u64::from(row.offset) + row.head.record_bytes() as u64;

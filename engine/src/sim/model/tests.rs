@@ -106,3 +106,32 @@ fn touches_may_live_a_quantum_longer_after_a_recovery_and_shorter_only_until_the
     assert!(recovered(&model, 10_499).is_err() && recovered(&model, 43_001).is_err());
     assert!(recovered(&model, 10_500).is_ok() && recovered(&model, 43_000).is_ok());
 }
+
+#[test]
+fn a_lost_key_may_be_listed_if_a_version_was_and_shows_nothing_it_was_not() {
+    let mut model = Model::new(true);
+    let hidden = ModelLabel { hidden: true, ..ModelLabel::default() };
+    model.apply(put("a", "1"), Some(Lsn(1))).unwrap();
+    model.promise(Lsn(1));
+    let value: Value = b"2".as_slice().into();
+    let (value_type, expires_at) = (0, None);
+    let again = Change::Put { key: key("a"), value, value_type, expires_at, label: hidden };
+    model.apply(again, Some(Lsn(2))).unwrap();
+    let lost = [(key("a"), (Seen::Lost, clock(1)))].into();
+    model.recovered(&lost, Lsn(2), &BTreeSet::new()).unwrap();
+    // Either version may be the one that was lost, and one of them can be listed.
+    assert_eq!(model.visible(0).count(), 1);
+    assert!(model.clone().observe(&key("a"), &Seen::Absent, clock(1)).is_err());
+    let judged = |model: &Model, seen: Seen| {
+        let seen = [(key("a"), (seen, clock(1)))].into();
+        model.clone().recovered(&seen, Lsn(2), &BTreeSet::new()).is_ok()
+    };
+    let found = |value: &str, lsn| Seen::Found {
+        value: value.as_bytes().into(),
+        value_type: 0,
+        expires_at: None,
+        lsn: Lsn(lsn),
+    };
+    assert!(judged(&model, Seen::Lost) && judged(&model, found("2", 2)));
+    assert!(!judged(&model, found("3", 2)) && !judged(&model, Seen::Absent));
+}

@@ -1,0 +1,84 @@
+//! What can still be read where a batch is damaged, and the names of what cannot.
+
+use std::collections::HashSet;
+
+use super::scan::{Followed, push_row};
+use crate::format::batch::{BatchHead, IDENTITY_BYTES};
+use crate::format::bytes::Seed;
+use crate::format::record::{self, Kind};
+use crate::units::{Lsn, RECORD_ALIGN};
+
+/// What can still be read where a batch is damaged.
+pub(super) struct Salvaged {
+    pub(super) rows: Vec<u8>,
+    pub(super) heads: Vec<record::Head>,
+    /// Where the last of them ends.
+    pub(super) end: usize,
+}
+
+impl Salvaged {
+    /// Whether this may be of the batch that another follows, or of ones before it.
+    pub(super) fn precedes(&self, followed: &Followed) -> bool {
+        let Some(last) = self.heads.last() else { return followed.certain };
+        followed.next_lsn.is_none_or(|next| last.lsn < next)
+    }
+}
+
+/// Takes every record that verifies, from `start` to the end of `bytes`.
+pub(super) fn salvage(bytes: &[u8], start: usize, seed: Seed) -> Salvaged {
+    let mut at = start.next_multiple_of(RECORD_ALIGN);
+    let mut salvaged = Salvaged { rows: Vec::new(), heads: Vec::new(), end: at };
+    while at + record::HEADER_BYTES <= bytes.len() {
+        match record::decode(&bytes[at..], seed) {
+            // A damaged value keeps its row: the entry then says so when it is read. A damaged
+            // touch list is of no use.
+            Ok(record) if record.value_ok || record.head.kind == Kind::Put => {
+                push_row(&mut salvaged.rows, at, &record);
+                salvaged.heads.push(record.head);
+                at += record.head.padded_bytes();
+                salvaged.end = at;
+            }
+            _ => at += RECORD_ALIGN,
+        }
+    }
+    salvaged
+}
+
+/// Records that could not be read, as the list of identities names them.
+#[derive(Default)]
+pub(super) struct Named {
+    /// Of survivors, some of which may have been read after all.
+    pub(super) doubtful: Vec<u64>,
+    /// Of users: newer than what else the batch says of their keys.
+    pub(super) lost: Vec<u64>,
+}
+
+/// Names the records of a damaged batch that were not kept, from its list of identities: the
+/// position of a record in it follows from its LSN in the user stream, from its order elsewhere.
+pub(super) fn name_lost(
+    bytes: &[u8],
+    records_end: usize,
+    head: &BatchHead,
+    salvaged: &Salvaged,
+) -> Named {
+    let mut named = Named::default();
+    let list = bytes.get(records_end..records_end + head.count as usize * IDENTITY_BYTES);
+    let Some(list) = list.filter(|list| crc32fast::hash(list) == head.identities_crc) else {
+        tracing::error!(
+            segment = head.segment.0,
+            "the list of a damaged batch's keys is damaged too: keys unknown"
+        );
+        return named;
+    };
+    let kept: HashSet<Lsn> = salvaged.heads.iter().map(|head| head.lsn).collect();
+    for (position, identity) in list.chunks_exact(IDENTITY_BYTES).enumerate() {
+        let Ok(word) = identity.try_into() else { continue };
+        let word = u64::from_le_bytes(word);
+        if head.stream != 0 {
+            named.doubtful.push(word);
+        } else if !kept.contains(&Lsn(head.first_lsn.0 + position as u64)) {
+            named.lost.push(word);
+        }
+    }
+    named
+}
