@@ -167,7 +167,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     let folder = settings.folder()?;
     let dir = folder.path().join("data");
     let maxmemory = format!("{MIB}mb");
-    let arguments = ["--maxmemory", &maxmemory, "--disk-limit", "1536mb", "--ack", "memory"];
+    let arguments = ["--maxmemory", &maxmemory, "--disk-limit", "2560mb", "--ack", "memory"];
     let mut section = Section::new(
         "Memory",
         format!(
