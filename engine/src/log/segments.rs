@@ -246,6 +246,13 @@ impl SegmentTable {
         sealed.map(|segment| (bytes * u64::from(segment.row_share) / 1024).min(bytes)).sum()
     }
 
+    /// Whether the footer of every full segment with a batch up to `seq` is durable.
+    pub(crate) fn are_sealed_up_to(&self, seq: BatchSeq) -> bool {
+        let sealing = |segment: &Segment| segment.state == SegmentState::Sealing;
+        self.count(SegmentState::Sealing) == 0
+            || !self.segments.iter().any(|segment| sealing(segment) && segment.seq_min <= seq)
+    }
+
     pub(crate) fn count(&self, state: SegmentState) -> usize {
         self.counts[state as usize]
     }

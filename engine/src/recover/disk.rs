@@ -24,7 +24,7 @@ pub(super) struct Ahead {
 
 /// Times that a read is tried before what it asks for counts as unreadable: a failure may pass, and
 /// what is unreadable may look as if it had never been written.
-const READ_TRIES: u32 = 10;
+pub(crate) const READ_TRIES: u32 = 10;
 
 /// Reads of [`Blocking::read_each`] in flight.
 const READS_AHEAD: usize = 16;

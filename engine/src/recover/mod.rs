@@ -31,6 +31,7 @@ use crate::log::SegmentTable;
 use crate::space::{LOST, Space};
 use crate::units::{BatchSeq, Lsn, UnixMillis};
 
+pub(crate) use disk::READ_TRIES;
 pub(crate) use rows::Rows;
 pub(crate) use scan::{Proved, Subject, scan};
 
@@ -112,7 +113,7 @@ pub(crate) fn recover(
     replay.settle(|id| has_data.get(id.0 as usize).copied().unwrap_or(false));
     replay.finish();
     let corrupt = replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
-    let segments = seal::table(&mut disk, &root, config, &sources, &replay.spaces)?;
+    let segments = seal::table(&mut disk, &root, config, &sources, &replay.spaces, start)?;
     let mut checkpoint_bytes = [0; 3];
     for (file, bytes) in files {
         if let crate::io::FileId::Checkpoint(slot @ 0..=2) = file {

@@ -13,15 +13,17 @@ use crate::format::superblock::Superblock;
 use crate::io::FileId;
 use crate::log::{Segment, SegmentState, SegmentTable};
 use crate::space::Space;
-use crate::units::{Incarnation, Lsn, SegmentId, UnixMillis};
+use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId, UnixMillis};
 
-/// Builds the segment table and seals what a crash has left open.
+/// Builds the segment table and seals what a crash has left open. `start`: the batch up to which the
+/// checkpoint says all; the footers up to there were durable before it was published.
 pub(super) fn table(
     disk: &mut Blocking<'_>,
     root: &Superblock,
     config: &Config,
     sources: &[Source],
     spaces: &[Space],
+    start: BatchSeq,
 ) -> Result<SegmentTable, OpenError> {
     let limit = config.disk_bytes_max / u64::from(root.segment_bytes);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -45,6 +47,11 @@ pub(super) fn table(
             // all there is to tell the use by.
             let closed = Source::empty(source.segment, incarnation);
             write_footer(disk, root, &closed, HEADER_BYTES, &[])?;
+        } else if source.has_footer() && source.seq_max > start {
+            // A process that died may have left the footer in a cache. Were a power cut to take it
+            // when segments after this one are in use again, its last batch would no longer have the
+            // next one of its stream behind it, and seem to lack some.
+            disk.sync(FileId::Segment(source.segment))?;
         }
         let segment = Segment {
             state,

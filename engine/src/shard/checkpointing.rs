@@ -227,7 +227,9 @@ impl Shard {
                 }
             }
             Phase::Settling => {
-                if self.log.durable_lsn() >= taking.covers || planted!(EarlyCheckpoint) {
+                let durable = self.log.durable_lsn() >= taking.covers
+                    && self.log.segments.are_sealed_up_to(taking.reference.start_seq);
+                if durable || planted!(EarlyCheckpoint) {
                     taking.phase = Phase::Waiting;
                     let root = Superblock {
                         newest: taking.reference,

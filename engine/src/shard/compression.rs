@@ -16,6 +16,7 @@ use crate::format::record::{self, CODEC_RAW, CODEC_ZSTD, Head};
 use crate::io::{Disk, IoDone, IoRequest, IoResult};
 use crate::key::Key;
 use crate::log::USER_STREAM;
+use crate::recover::READ_TRIES;
 use crate::space::{LOST, Slot};
 use crate::units::{Lsn, Namespace};
 
@@ -88,6 +89,15 @@ fn decode_dictionary(id: u16, value: &[u8]) -> Option<Dictionary> {
     let ([low, high, value_type, _], bytes) = value.split_first_chunk::<CLASS_BYTES>()?;
     let namespace = Namespace(u16::from_le_bytes([*low, *high]));
     Dictionary::new(id, Class { namespace, value_type: *value_type }, bytes.to_vec())
+}
+
+/// A copy of a dictionary being read.
+pub(super) struct DictionaryRead {
+    id: u16,
+    copy: u8,
+    place: RecordPlace,
+    /// How often, with this one.
+    tries: u32,
 }
 
 impl Shard {
@@ -246,7 +256,7 @@ impl Shard {
         }
         for id in 1..=u16::MAX {
             for copy in 0..COPIES {
-                self.read_dictionary(id, copy);
+                self.read_dictionary(id, copy, 1);
             }
         }
         while self.compression.loading > 0 {
@@ -268,7 +278,7 @@ impl Shard {
         }
     }
 
-    fn read_dictionary(&mut self, id: u16, copy: u8) {
+    fn read_dictionary(&mut self, id: u16, copy: u8, tries: u32) {
         let bytes = dictionary_key(id, copy);
         let key = self.key(Namespace::INTERNAL, &bytes);
         let slot = self.space(key.namespace).map(|space| space.slot(&key));
@@ -279,19 +289,17 @@ impl Shard {
         }
         let (place, request) = self.read_request(key.namespace, key.identity, &entry, usize::MAX);
         self.compression.loading += 1;
-        self.start(Pending::Dictionary { id, copy, place }, request);
+        self.start(Pending::Dictionary(DictionaryRead { id, copy, place, tries }), request);
     }
 
-    pub(super) fn on_dictionary_read(
-        &mut self,
-        (id, copy): (u16, u8),
-        place: &RecordPlace,
-        result: IoResult,
-    ) {
+    pub(super) fn on_dictionary_read(&mut self, read: &DictionaryRead, result: IoResult) {
+        let &DictionaryRead { id, copy, ref place, tries } = read;
         self.compression.loading -= 1;
         if self.still_there(place).is_none() {
             // Compaction has moved it.
-            self.read_dictionary(id, copy);
+            self.read_dictionary(id, copy, 1);
+        } else if result.outcome.is_err() && tries < READ_TRIES {
+            self.read_dictionary(id, copy, tries + 1);
         } else {
             let read = result.buffer.as_ref().filter(|_| result.outcome.is_ok());
             let record =

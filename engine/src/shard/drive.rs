@@ -3,7 +3,8 @@
 use hashbrown::HashMap;
 
 use super::ahead::AheadRead;
-use super::load::{LoadRead, RecordPlace};
+use super::compression::DictionaryRead;
+use super::load::LoadRead;
 use super::scan::ScanRead;
 use super::{Shard, checkpointing, compaction, listing};
 use crate::compress::Class;
@@ -29,7 +30,7 @@ pub(super) enum Pending {
     Compaction(compaction::Step),
     Checkpoint(checkpointing::Step),
     Training(Class),
-    Dictionary { id: u16, copy: u8, place: RecordPlace },
+    Dictionary(DictionaryRead),
 }
 
 /// Requests in flight.
@@ -82,9 +83,7 @@ impl Shard {
             Pending::Compaction(step) => self.on_compaction_step(&step, result),
             Pending::Checkpoint(step) => self.on_checkpoint_step(step, result),
             Pending::Training(class) => self.on_trained(class, result),
-            Pending::Dictionary { id, copy, place } => {
-                self.on_dictionary_read((id, copy), &place, result);
-            }
+            Pending::Dictionary(read) => self.on_dictionary_read(&read, result),
         }
         self.maintain();
     }
