@@ -113,7 +113,8 @@ pub(crate) fn recover(
     replay.settle(|id| has_data.get(id.0 as usize).copied().unwrap_or(false));
     replay.finish();
     let corrupt = replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
-    let segments = seal::table(&mut disk, &root, config, &sources, &replay.spaces, start)?;
+    let known = seal::Known { start, tails: &tails };
+    let segments = seal::table(&mut disk, &root, config, &sources, &replay.spaces, &known)?;
     let mut checkpoint_bytes = [0; 3];
     for (file, bytes) in files {
         if let crate::io::FileId::Checkpoint(slot @ 0..=2) = file {

@@ -10,20 +10,41 @@ use crate::config::Config;
 use crate::error::OpenError;
 use crate::format::segment::{HEADER_BYTES, SegmentHead, TRAILER_BYTES, Trailer};
 use crate::format::superblock::Superblock;
+use crate::format::tails::{TAILS_MAX, Tail};
 use crate::io::FileId;
 use crate::log::{Segment, SegmentState, SegmentTable};
 use crate::space::Space;
 use crate::units::{BatchSeq, Incarnation, Lsn, SegmentId, UnixMillis};
 
-/// Builds the segment table and seals what a crash has left open. `start`: the batch up to which the
-/// checkpoint says all; the footers up to there were durable before it was published.
+/// What is known of footers.
+pub(super) struct Known<'t> {
+    /// The batch up to which the checkpoint says all: before it was published, the footers up to there
+    /// were durable.
+    pub(super) start: BatchSeq,
+    /// The segments without a durable footer when the superblock was written.
+    pub(super) tails: &'t [Tail],
+}
+
+impl Known<'_> {
+    /// Whether the footer of a segment was durable when the superblock was written.
+    fn is_durable(&self, source: &Source, root: &Superblock) -> bool {
+        let is_tail =
+            |tail: &Tail| (tail.segment, tail.incarnation) == (source.segment, source.incarnation);
+        source.seq_max <= self.start
+            || source.seq_max <= root.durable_seq
+                && self.tails.len() < TAILS_MAX
+                && !self.tails.iter().any(is_tail)
+    }
+}
+
+/// Builds the segment table and seals what a crash has left open.
 pub(super) fn table(
     disk: &mut Blocking<'_>,
     root: &Superblock,
     config: &Config,
     sources: &[Source],
     spaces: &[Space],
-    start: BatchSeq,
+    known: &Known<'_>,
 ) -> Result<SegmentTable, OpenError> {
     let limit = config.disk_bytes_max / u64::from(root.segment_bytes);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -47,7 +68,7 @@ pub(super) fn table(
             // all there is to tell the use by.
             let closed = Source::empty(source.segment, incarnation);
             write_footer(disk, root, &closed, HEADER_BYTES, &[])?;
-        } else if source.has_footer() && source.seq_max > start {
+        } else if source.has_footer() && !known.is_durable(source, root) {
             // A process that died may have left the footer in a cache. Were a power cut to take it
             // when segments after this one are in use again, its last batch would no longer have the
             // next one of its stream behind it, and seem to lack some.
