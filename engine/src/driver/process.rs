@@ -47,11 +47,15 @@ mod tests {
     #[test]
     fn the_resident_set_is_told_anew_each_time() {
         let resident = ResidentSet::open();
-        let before = resident.bytes();
-        assert!(before > 100 << 10, "{before}");
-        let memory = std::hint::black_box(vec![1u8; 64 << 20]);
-        let grown = resident.bytes();
-        assert!(grown >= before + (60 << 20), "{before}, then {grown}");
-        drop(memory);
+        assert!(resident.bytes() > 100 << 10);
+        // Other tests of this process take and free memory meanwhile.
+        let grows = |_| {
+            let before = resident.bytes();
+            let memory = std::hint::black_box(vec![1u8; 64 << 20]);
+            let grown = resident.bytes();
+            drop(memory);
+            grown >= before + (60 << 20)
+        };
+        assert!((0..100).any(grows), "64 MiB more are never seen");
     }
 }

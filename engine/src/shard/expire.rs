@@ -9,7 +9,7 @@ use super::Shard;
 use super::ahead::Known;
 use crate::hot::HotEntry;
 use crate::index::{Due, Entry, Identity};
-use crate::key::{Key, pack, unpack};
+use crate::key::{pack, unpack};
 use crate::units::{Location, Lsn, Namespace, UnixMillis};
 
 /// Entries expired in one tick before others get their turn.
@@ -211,7 +211,7 @@ impl Shard {
 
     /// Whether a key has expired of which no event can tell yet, for lack of room on the disk.
     #[cfg(feature = "sim")]
-    pub(crate) fn is_untold(&self, key: &Key<'_>) -> bool {
+    pub(crate) fn is_untold(&self, key: &crate::key::Key<'_>) -> bool {
         self.untold.is_late(key.packed())
     }
 }
