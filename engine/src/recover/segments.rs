@@ -1,5 +1,7 @@
 //! Finding out what every segment file is, and reading its rows.
 
+use std::collections::HashSet;
+
 use super::Progress;
 use super::disk::Blocking;
 use super::rows::{Cursor, Rows};
@@ -112,20 +114,28 @@ impl Source {
     }
 
     /// The batch after the last that was found, if the first batch of the next segment of the stream
-    /// follows it. In one run, a slot is used again only when all segments before are sealed, so that
-    /// one without a footer has its next.
-    fn followed_by(&self, firsts: &[BatchHead]) -> Option<Followed> {
+    /// follows it, and it is nowhere else. In one run, a slot is used again only when all segments
+    /// before are sealed, so that one without a footer has its next.
+    fn followed_by(
+        &self,
+        firsts: &[BatchHead],
+        is_there: impl Fn(BatchSeq) -> bool,
+    ) -> Option<Followed> {
         let scanned = self.scanned.as_ref()?;
         // Of a segment without any batch it is not known whose it was. The user stream is tried: what
         // is in there is taken only if it reads.
         let stream = scanned.first.map_or(0, |own| own.stream);
-        let later = firsts.iter().filter(|head| head.stream == stream && head.seq > self.seq_max);
+        // What was written before this use began follows nothing in it.
+        let began = self.created.unwrap_or(UnixMillis(0));
+        let later = firsts
+            .iter()
+            .filter(|head| head.stream == stream && head.seq > self.seq_max && head.wall >= began);
         let next = later.min_by_key(|head| head.seq)?;
         let certain = scanned.first.is_some_and(|own| own.run == next.run);
         if scanned.first.is_some() && !certain {
             return None;
         }
-        let seq = next.follows().filter(|before| *before > self.seq_max)?;
+        let seq = next.follows().filter(|before| *before > self.seq_max && !is_there(*before))?;
         let next_lsn = (stream == 0).then_some(next.first_lsn);
         Some(Followed { seq, next_lsn, certain })
     }
@@ -215,11 +225,12 @@ fn prove_elsewhere(disk: &mut Blocking<'_>, root: &Superblock, sources: &mut [So
     });
     let durable_lsn = known.fold(root.durable_lsn, Lsn::max);
     let firsts: Vec<BatchHead> = sources.iter().filter_map(|source| source.first).collect();
-    let there = |seq| sources.iter().any(|source| source.seq_max == seq);
+    let lasts: HashSet<BatchSeq> = sources.iter().map(|source| source.seq_max).collect();
+    let is_there = |seq| lasts.contains(&seq);
     // The last batch of a segment that is not there: its segment was used again, or looks unused.
-    let missing = firsts.iter().filter_map(BatchHead::follows).any(|seq| !there(seq));
+    let missing = firsts.iter().filter_map(BatchHead::follows).any(|seq| !is_there(seq));
     for source in sources {
-        let followed = source.followed_by(&firsts);
+        let followed = source.followed_by(&firsts, is_there);
         let torn = source.scanned.as_ref().is_some_and(|scanned| scanned.torn);
         let unused = missing && source.is_unused();
         if followed.is_some() || torn && durable_lsn > root.durable_lsn || unused {

@@ -177,7 +177,9 @@ impl FaultPlan {
     /// what was damaged before can be told.
     #[must_use]
     pub fn while_opening(self) -> FaultPlan {
-        FaultPlan { bad_sector: 0, misdirected: 0, phantom: 0, stale_read: 0, ..self }
+        // One sync for each segment: were one in five to fail, no start would come to its end.
+        let sync_error = self.sync_error.min(2_000);
+        FaultPlan { bad_sector: 0, misdirected: 0, phantom: 0, stale_read: 0, sync_error, ..self }
     }
 
     /// A plan for one world of this profile: each class is live in some worlds only, so that no
