@@ -15,7 +15,7 @@ const FIELDS_BYTES: usize = 160;
 /// A checkpoint that recovery may start from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CheckpointRef {
-    /// Number of the checkpoint, rising from 1; 0 = none. Its file is `checkpoint-(number % 3)`.
+    /// Number of the checkpoint, rising, of no other attempt; 0 = none. Its file is `checkpoint-(number % 3)`.
     pub number: u64,
     /// Batches up to this one are in it; recovery replays the later ones.
     pub start_seq: BatchSeq,

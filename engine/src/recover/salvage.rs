@@ -20,7 +20,10 @@ impl Salvaged {
     /// Whether this may be of the batch that another follows, or of ones before it.
     pub(super) fn precedes(&self, followed: &Followed) -> bool {
         let Some(last) = self.heads.last() else { return followed.certain };
-        followed.next_lsn.is_none_or(|next| last.lsn < next)
+        // Of which stream it was is not known without a header: then it has to fit to the number.
+        followed.next_lsn.is_none_or(|next| {
+            if followed.certain { last.lsn < next } else { last.lsn.next() == next }
+        })
     }
 }
 

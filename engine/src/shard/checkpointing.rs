@@ -74,6 +74,8 @@ pub(super) struct Job {
     /// User and survivor bytes at the start of the last checkpoint.
     bytes_at_last: u64,
     lsn_at_last: Lsn,
+    /// Number of the last attempt.
+    tried: u64,
     began_at: UnixMillis,
     /// Log that recovery had to replay, until the first checkpoint.
     replayed_bytes: u64,
@@ -180,8 +182,18 @@ impl Shard {
         }
     }
 
+    /// A number for the file that holds neither of the two checkpoints, which no attempt had before:
+    /// should a page not be written though that was reported, the file may still hold the page of an
+    /// attempt that failed, by this process or by one that died.
+    fn next_checkpoint_number(&self) -> u64 {
+        let next = self.root.newest.number + 1;
+        let unused = next.max(self.checkpointing.tried + 1).max(self.now.0);
+        unused + (next + FILES - unused % FILES) % FILES
+    }
+
     fn begin_checkpoint(&mut self) {
-        let number = self.root.newest.number + 1;
+        let number = self.next_checkpoint_number();
+        self.checkpointing.tried = number;
         let file = FileId::Checkpoint((number % FILES) as u8);
         let start_seq =
             BatchSeq(self.log.unapplied_seq().0 - u64::from(!planted!(CheckpointTooFar)));
