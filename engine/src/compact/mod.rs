@@ -13,17 +13,58 @@ pub(crate) struct Horizon {
     pub(crate) durable_lsn: Lsn,
     /// The next batch.
     pub(crate) next_seq: BatchSeq,
+    /// The first batch of this round: since then nothing was written, died or was won. What was begun
+    /// later is copies of segments that have had their turn.
+    pub(crate) round: BatchSeq,
     pub(crate) segment_bytes: u32,
 }
 
-/// Whether a sealed segment may be compacted now.
+/// What a segment is for compaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// May be compacted now.
+    Victim,
+    /// May be once it is sealed.
+    Sealing,
+    /// May be once everything that was appended, and one record more than it has, is durable.
+    Undurable,
+    /// May be once both checkpoints are past it.
+    Held,
+    /// Gives nothing back: too full, in use, unreadable, or it has had its turn.
+    Nothing,
+}
+
+/// The one rule for what space can still come from. `most`: bytes that survivors may need. What was begun
+/// in this round has had its turn, but for what compaction carried on: checkpoints make that obsolete.
+pub(crate) fn standing(segment: &Segment, horizon: &Horizon, most: u64) -> Standing {
+    let turn = segment.seq_min < horizon.round || segment.carries;
+    if segment.damaged || !turn || segment.footprint(u64::from(horizon.segment_bytes)) > most {
+        return Standing::Nothing;
+    }
+    match segment.state {
+        SegmentState::Sealing => Standing::Sealing,
+        SegmentState::Sealed if !is_settled(segment, horizon) => Standing::Undurable,
+        SegmentState::Sealed if !eligible(segment, horizon) || is_carried(segment, horizon) => {
+            Standing::Held
+        }
+        SegmentState::Sealed => Standing::Victim,
+        _ => Standing::Nothing,
+    }
+}
+
+/// Whether no crash can make a segment's obsolete records wanted again.
+fn is_settled(segment: &Segment, horizon: &Horizon) -> bool {
+    // A later user record must be durable too: it proves to recovery that a group which ended here
+    // was committed, once the commit itself is compacted away.
+    segment.lsn_max < horizon.durable_lsn
+        && (segment.buried_lsn <= horizon.durable_lsn || planted!(ReleaseEarly))
+}
+
+/// Whether a sealed segment may be used again once nothing in it is alive.
 fn eligible(segment: &Segment, horizon: &Horizon) -> bool {
     segment.state == SegmentState::Sealed
         && !segment.damaged
-        // A later user record must be durable too: it proves to recovery that a group which ended
-        // here was committed, once the commit itself is compacted away.
-        && segment.lsn_max < horizon.durable_lsn
-        && (segment.buried_lsn <= horizon.durable_lsn || planted!(ReleaseEarly))
+        && is_settled(segment, horizon)
         && segment.clear_seq <= horizon.seq
 }
 
@@ -46,7 +87,7 @@ pub(crate) fn is_dead(segment: &Segment, horizon: &Horizon) -> bool {
 
 /// The victim with the best ratio of benefit to cost: free space won, weighted by how long the
 /// segment has been left alone, over the bytes to read and to write (LFS; `RAMCloud` §4). None whose
-/// survivors need more than `most` bytes, and none that [is carried](is_carried).
+/// survivors need more than `most` bytes: see [`standing`].
 pub(crate) fn victim<'a>(
     segments: impl Iterator<Item = (SegmentId, &'a Segment)>,
     horizon: &Horizon,
@@ -55,11 +96,10 @@ pub(crate) fn victim<'a>(
     let size = u64::from(horizon.segment_bytes);
     let mut best = None;
     for (id, segment) in segments {
-        let footprint = segment.footprint(size);
-        if footprint > most || !eligible(segment, horizon) || is_carried(segment, horizon) {
+        if standing(segment, horizon, most) != Standing::Victim {
             continue;
         }
-        let needed = u128::from(footprint);
+        let needed = u128::from(segment.footprint(size));
         let age = u128::from(horizon.next_seq.0 - segment.seq_max.0) + 1;
         let benefit = (u128::from(size) - needed) * age * 1024;
         let score = benefit / (u128::from(size) + needed);
@@ -101,6 +141,7 @@ mod tests {
             seq: BatchSeq(50),
             durable_lsn: Lsn(101),
             next_seq: BatchSeq(100),
+            round: BatchSeq(100),
             segment_bytes: 1 << 20,
         }
     }
@@ -132,5 +173,31 @@ mod tests {
         let carried = Segment { carries: true, ..killers };
         assert_eq!(pick(&[carried]), None, "carrying on what was carried gains nothing");
         assert_eq!(pick(&[Segment { seq_max: BatchSeq(50), ..carried }]), Some(0));
+    }
+
+    #[test]
+    fn what_was_begun_in_a_round_has_had_its_turn() {
+        let stands = |segment: &Segment| standing(segment, &horizon(), 1 << 19);
+        let begun = |at| Segment { seq_min: BatchSeq(at), ..sealed(100, 150) };
+        assert_eq!(stands(&begun(99)), Standing::Victim);
+        assert_eq!(stands(&begun(100)), Standing::Nothing);
+        let carried = Segment { carries: true, ..begun(100) };
+        assert_eq!(stands(&carried), Standing::Held, "two checkpoints give it back");
+        let past = Segment { carries: true, seq_max: BatchSeq(50), ..begun(100) };
+        assert_eq!(stands(&past), Standing::Victim);
+    }
+
+    #[test]
+    fn what_holds_a_segment_back_is_told() {
+        let stands = |segment: &Segment| standing(segment, &horizon(), 1 << 19);
+        let sealing = Segment { state: SegmentState::Sealing, ..sealed(100, 50) };
+        assert_eq!(stands(&sealing), Standing::Sealing);
+        assert_eq!(stands(&Segment { lsn_max: Lsn(101), ..sealed(0, 50) }), Standing::Undurable);
+        assert_eq!(stands(&Segment { buried_lsn: Lsn(102), ..sealed(0, 50) }), Standing::Undurable);
+        assert_eq!(stands(&Segment { clear_seq: BatchSeq(51), ..sealed(0, 60) }), Standing::Held);
+        assert_eq!(stands(&sealed(600, 50)), Standing::Nothing, "too full");
+        assert_eq!(stands(&Segment { damaged: true, ..sealed(0, 50) }), Standing::Nothing);
+        let open = Segment { state: SegmentState::Open, ..sealed(0, 50) };
+        assert_eq!(stands(&open), Standing::Nothing);
     }
 }

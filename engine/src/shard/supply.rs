@@ -62,8 +62,13 @@ impl Shard {
         // A record may leave up to its own length unused at the end of a segment.
         let usable = self.root.segment_bytes as usize / 2;
         let needed = (wanted - left).div_ceil(usable).max(1);
-        if self.segments_at_hand() < needed + reserve {
-            return self.wait_for_space(needed + reserve);
+        let goal = needed + reserve;
+        if self.segments_at_hand() < goal {
+            let may_come = self.press_for(goal);
+            // Dead segments may have been freed at once.
+            if self.segments_at_hand() < goal {
+                return if may_come { Room::Wait } else { Room::Full };
+            }
         }
         // Ordinary writes leave prewritten segments for deletes and compaction: the file system may
         // turn out to be full at the next one.
@@ -88,32 +93,22 @@ impl Shard {
             + segments.count(SegmentState::Preparing)
     }
 
-    /// Sets compaction to work for a writer that needs `goal` segments at hand. Wait only if that
-    /// can succeed and something is under way to it: waiting must end.
-    fn wait_for_space(&mut self, goal: usize) -> Room {
+    /// Sets compaction to work for a writer that needs `goal` segments at hand. True only if enough is
+    /// dead and something is under way to winning it: waiting must end.
+    fn press_for(&mut self, goal: usize) -> bool {
         if self.segments_at_hand() + self.reclaimable() < goal {
-            return Room::Full;
+            return false;
         }
         self.supply.goal = goal;
-        self.press_on();
-        if self.jobs_active() || self.log.segments.count(SegmentState::Sealing) > 0 {
-            return Room::Wait;
-        }
-        // No segment is a victim in which something became obsolete by what is not durable yet; where
-        // keys are written over at random, that may be all of them.
-        let undurable = self.log.durable_lsn() < self.log.appended_lsn();
-        self.flush_wanted |= undurable;
-        if undurable { Room::Wait } else { Room::Full }
+        self.press_on()
     }
 
-    /// Segments that compaction could still win: whole segments' worth of dead bytes, not counting
-    /// what headers and footers take.
+    /// Segments that compaction could still win: whole segments' worth of what live records do not need.
     fn reclaimable(&self) -> usize {
         let segment_bytes = u64::from(self.root.segment_bytes);
-        let payload = segment_bytes - u64::from(HEADER_BYTES) - segment_bytes / 16;
         let full = |state| matches!(state, SegmentState::Sealed | SegmentState::Sealing);
         let won = self.log.segments.iter().filter(|(_, s)| full(s.state) && !s.damaged);
-        let dead: u64 = won.map(|(_, s)| payload.saturating_sub(s.live_bytes)).sum();
+        let dead: u64 = won.map(|(_, s)| segment_bytes - s.footprint(segment_bytes)).sum();
         let capacity = self.log.segments.limit().min(self.log.segments.files()) as u64;
         // Past 92 % live, every byte won costs more than ten bytes copied.
         let too_full = self.log.segments.live_bytes() * 100 > capacity * segment_bytes * 92;

@@ -8,6 +8,7 @@
 
 mod copy;
 mod pace;
+mod prospect;
 mod victim;
 
 pub(super) use pace::Pace;
@@ -17,7 +18,7 @@ use crate::compact::{self, Horizon};
 use crate::format::segment::Trailer;
 use crate::key::unpack;
 use crate::log::{Batch, SURVIVOR_STREAMS, SegmentState};
-use crate::units::{BatchSeq, Lsn, SegmentId};
+use crate::units::{Lsn, SegmentId};
 
 use copy::Copy;
 
@@ -59,24 +60,15 @@ impl Job {
 }
 
 impl Shard {
-    fn horizon(&self) -> Horizon {
+    fn horizon(&mut self) -> Horizon {
+        let round = self.round();
         let older = self.root.older;
         Horizon {
             seq: older.start_seq,
             durable_lsn: self.log.durable_lsn(),
             next_seq: self.log.next_seq(),
+            round,
             segment_bytes: self.root.segment_bytes,
-        }
-    }
-
-    /// Writers are waiting for space: compacts, and if what pins segments is that the checkpoints
-    /// are too old, takes a new one.
-    pub(super) fn press_on(&mut self) {
-        self.compact();
-        let newest_possible = BatchSeq(self.log.unapplied_seq().0 - 1);
-        if !self.compaction.is_active() && self.root.older.start_seq < newest_possible {
-            self.checkpointing.want();
-            self.checkpoint();
         }
     }
 
@@ -107,7 +99,7 @@ impl Shard {
             self.free_dead(&horizon);
         }
         let urgency = self.urgency();
-        if urgency == 0 || self.closing || !self.worth_another_victim() {
+        if urgency == 0 || self.closing || self.pace.stuck {
             return;
         }
         let most = pace::fullest_bytes(self.root.segment_bytes, urgency);
@@ -163,7 +155,7 @@ impl Shard {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.pace.victims = usize::MAX;
+        self.pace.give_up();
     }
 
     /// The copies in `batch` are on stable storage: the index turns to them, unless their keys

@@ -2,7 +2,7 @@
 //! some, on anything when there is hardly any; and never in bursts before that.
 
 use crate::shard::{Shard, supply};
-use crate::units::{Lsn, UnixMillis};
+use crate::units::{BatchSeq, Lsn, UnixMillis};
 
 /// Urgency at which nothing is held back.
 pub(super) const URGENT: u64 = 1024;
@@ -22,7 +22,10 @@ pub(in crate::shard) struct Pace {
     appended: Lsn,
     live_bytes: u64,
     at_hand: usize,
-    pub(super) victims: usize,
+    /// The first batch since one of these has changed.
+    round: BatchSeq,
+    /// A victim was left half copied in this round, for want of a segment.
+    pub(super) stuck: bool,
     /// Bytes of victims that may still be read.
     credit: u64,
     /// User bytes and time up to which credit was given.
@@ -40,6 +43,12 @@ impl Pace {
     /// No victim was found: not again before so many user bytes, or a tenth of a second.
     pub(super) fn found_nothing(&mut self, until_user_bytes: u64, now: UnixMillis) {
         self.search_at = (until_user_bytes, now.plus(SEARCH_PAUSE_MS));
+    }
+
+    /// A victim was left half copied, because there is not one segment: nothing more is copied before
+    /// there is.
+    pub(super) fn give_up(&mut self) {
+        (self.at_hand, self.stuck) = (0, true);
     }
 
     /// Pays for what was read.
@@ -86,18 +95,19 @@ impl Shard {
         urgency >= URGENT || self.pace.credit > 0
     }
 
-    /// Whether compaction gains anything. Large records may fill their segments so badly that
-    /// moving them wins none, and an idle store would wear its disk out with trying: once every
-    /// segment has had its turn in vain, it stops until something is written or dies.
-    pub(super) fn worth_another_victim(&mut self) -> bool {
+    /// The round that compaction is in: everything that was there when it began may have one turn. Large
+    /// records may fill their segments so badly that moving them wins none, and an idle store would
+    /// wear its disk out with trying. A new round begins when something is written or dies, or a
+    /// segment is won.
+    pub(super) fn round(&mut self) -> BatchSeq {
         let (appended, live) = (self.log.appended_lsn(), self.log.segments.live_bytes());
         let at_hand = self.segments_at_hand();
         let pace = &mut self.pace;
         if (pace.appended, pace.live_bytes) != (appended, live) || at_hand > pace.at_hand {
             (pace.appended, pace.live_bytes) = (appended, live);
-            (pace.at_hand, pace.victims) = (at_hand, 0);
+            (pace.at_hand, pace.stuck) = (at_hand, false);
+            pace.round = self.log.next_seq();
         }
-        pace.victims = pace.victims.saturating_add(1);
-        pace.victims <= self.log.segments.count(crate::log::SegmentState::Sealed)
+        pace.round
     }
 }
