@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::server::{Client, Server, push};
+use super::server::{Client, Reply, Server, push};
 use super::{Bar, Plot, Section, Series, Settings, Table};
 
 /// The budget of the server under test.
@@ -86,7 +86,8 @@ fn big_values(server: &Server, rounds: u64) -> Result<()> {
             let key = format!("big:{}", random.u64(..KEYS));
             let length = if random.u8(..8) == 0 { 4 << 20 } else { 1 << 20 };
             let from = random.usize(..bytes.len() - length);
-            client.ask(&[b"SET", key.as_bytes(), &bytes[from..from + length]])?;
+            let set = client.ask(&[b"SET", key.as_bytes(), &bytes[from..from + length]])?;
+            anyhow::ensure!(!matches!(set, Reply::Error(_)), "{key}: {set:?}");
             for _ in 0..4 {
                 client.ask(&[b"GET", format!("big:{}", random.u64(..KEYS)).as_bytes()])?;
             }
@@ -167,7 +168,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     let folder = settings.folder()?;
     let dir = folder.path().join("data");
     let maxmemory = format!("{MIB}mb");
-    let arguments = ["--maxmemory", &maxmemory, "--disk-limit", "2560mb", "--ack", "memory"];
+    let arguments = ["--maxmemory", &maxmemory, "--disk-limit", "1536mb", "--ack", "memory"];
     let mut section = Section::new(
         "Memory",
         format!(
