@@ -101,6 +101,10 @@ pub(crate) fn recover(
     merge(&mut disk, &root, &mut sources, start, &mut replay, progress);
     let replayed = sources.iter().filter(|source| source.seq_max > start).count() as u64;
     let void = replay.void_group();
+    if let Some(first) = void {
+        // Were one of them used again, a gap would stand where the group's commit might have been.
+        sources.iter_mut().filter(|source| source.lsn_max >= first).for_each(Source::keep);
+    }
     if lsn_max < root.durable_lsn {
         let (found, durable) = (lsn_max.0, root.durable_lsn.0);
         tracing::error!(found, durable, "acknowledged records at the end of the log are missing");

@@ -138,14 +138,14 @@ impl Replay {
         }
     }
 
-    /// The log has ended: a group without a commit never took effect. Returns its last LSN.
+    /// The log has ended: a group without a commit never took effect. Returns its first LSN.
     pub(super) fn void_group(&mut self) -> Option<Lsn> {
-        let last = self.group.last().map(|last| last.head.lsn);
+        let first = self.group.first().map(|first| first.head.lsn);
         if planted!(HalfGroups) {
             self.end_group();
         }
         self.group.clear();
-        last
+        first
     }
 
     fn apply(&mut self, head: &Head, identity: Identity, location: Location, name: &[u8]) {

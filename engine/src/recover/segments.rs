@@ -89,6 +89,11 @@ impl Source {
         self.trailer = None;
     }
 
+    /// Keeps it until both checkpoints are past it, as one with a clear.
+    pub(super) fn keep(&mut self) {
+        self.clear_seq = self.seq_max;
+    }
+
     pub(super) fn row_share(&self) -> u32 {
         match (&self.trailer, &self.scanned) {
             (Some(trailer), _) => Segment::row_share(trailer.rows_bytes as usize, trailer.data_end),

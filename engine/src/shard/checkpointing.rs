@@ -327,6 +327,11 @@ impl Shard {
     pub(super) fn on_checkpoint_step(&mut self, step: Step, result: IoResult) {
         self.checkpointing.marking = false;
         if let Err(error) = &result.outcome {
+            if matches!(step, Step::Publish(_) | Step::Mark(_)) {
+                // Whether the slot has it is unknown, and with it which of the checkpoint files is free.
+                self.poison("the superblock", error);
+                return;
+            }
             sometimes!(CheckpointFailed);
             tracing::warn!(%error, "a checkpoint failed; recovery would start from the one before");
             if let Step::Allocate = step {
