@@ -220,7 +220,7 @@ impl Shard {
         let begin = u64::from(footer.segment.0) * u64::from(self.root.segment_bytes);
         let from = (listing.granule << GRANULE_BITS).saturating_sub(begin) as u32;
         let mut at = footer.seek(from);
-        let mut marked = 0;
+        let (mut marked, mut last) = (0, 0);
         let mut granule = None;
         while at < footer.rows.bytes().len() {
             let Ok((row, next)) = decode_row(footer.rows.bytes(), at) else {
@@ -231,6 +231,12 @@ impl Shard {
                 continue;
             };
             let (offset, this) = (row.offset, row.offset >> GRANULE_BITS);
+            // Where a batch was in the place of another, rows are not in the order of their offsets,
+            // by which this goes on.
+            if offset < last {
+                return Walked::Damaged;
+            }
+            last = offset;
             if offset >= from {
                 let enough = listing.keys.len() >= listing.count || *rows_left == 0;
                 if enough && granule.is_some_and(|granule| granule != this) {
