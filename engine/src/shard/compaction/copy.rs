@@ -71,9 +71,7 @@ impl Shard {
                 if let Some((_, _, buffer)) = copy.window.take() {
                     self.pool.give(buffer);
                 }
-                for stream in 1..=SURVIVOR_STREAMS {
-                    self.log.close_batch(stream, self.now);
-                }
+                self.close_copies();
                 self.drain(copy.victim, self.log.appended_lsn());
             }
         }

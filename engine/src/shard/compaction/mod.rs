@@ -152,10 +152,15 @@ impl Shard {
         if let Some((_, _, buffer)) = copy.window {
             self.pool.give(buffer);
         }
+        self.close_copies();
+        self.pace.give_up();
+    }
+
+    /// Nothing follows the copies that were made: lets them go to the disk.
+    fn close_copies(&mut self) {
         for stream in 1..=SURVIVOR_STREAMS {
             self.log.close_batch(stream, self.now);
         }
-        self.pace.give_up();
     }
 
     /// The copies in `batch` are on stable storage: the index turns to them, unless their keys

@@ -55,6 +55,7 @@ impl Shard {
         tracing::error!(segment = victim.0, "a segment's footer is damaged; it is left alone");
         self.log.segments.set_damaged(victim);
         self.counters.corrupt_records += 1;
+        self.close_copies();
     }
 
     fn on_trailer(&mut self, buffer: Buffer) {
