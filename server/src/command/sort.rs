@@ -219,10 +219,10 @@ fn ordered<'a>(
     let (mut elements, kind) = elements_of(found)?;
     let range = options.range(elements.len());
     if options.keeps_order() {
-        // Only a sorted set has an order that can be reversed; what is stored of a set is sorted,
-        // and ours is in ascending order.
-        let stored_set = kind == Kind::Set && options.target.is_some();
-        if options.descending && (kind == Kind::ZSet || stored_set) {
+        // A set has no order that could be reversed; but what is stored of one is sorted, and ours
+        // is in ascending order.
+        let has_order = kind != Kind::Set || options.target.is_some();
+        if options.descending && has_order {
             elements.reverse();
         }
         return Ok(elements[range].to_vec());

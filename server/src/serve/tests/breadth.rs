@@ -72,6 +72,7 @@ fn sorting_follows_patterns_to_cold_keys() {
             ("HSET n3 name three", ":1"),
             ("SORT ids", "*3 $1 1 $1 2 $1 3"),
             ("SORT ids DESC LIMIT 0 2", "*2 $1 3 $1 2"),
+            ("SORT ids BY nosort DESC LIMIT 0 2", "*2 $1 2 $1 1"),
             ("SET bad x", "+OK"),
             ("SORT bad", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
             ("RPUSH words b a", ":2"),
