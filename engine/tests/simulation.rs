@@ -28,7 +28,7 @@ fn carry_out(program: &Program) -> Outcome {
 }
 
 /// Seeds that found bugs, with the profile; what each found stands in `docs/RELIABILITY.md`.
-const CORPUS: [(u64, Profile); 25] = [
+const CORPUS: [(u64, Profile); 49] = [
     (1, Profile::Calm),
     (3, Profile::Calm),
     (10, Profile::Calm),
@@ -45,15 +45,39 @@ const CORPUS: [(u64, Profile); 25] = [
     (3037, Profile::Calm),
     (8271, Profile::Calm),
     (3, Profile::InModel),
+    (66, Profile::InModel),
+    (77, Profile::InModel),
     (132, Profile::InModel),
     (196, Profile::InModel),
+    (236, Profile::InModel),
+    (386, Profile::InModel),
+    (1499, Profile::InModel),
+    (1650, Profile::InModel),
+    (4580, Profile::InModel),
+    (6778, Profile::InModel),
+    (17_903, Profile::InModel),
+    (18_977, Profile::InModel),
+    (21_776, Profile::InModel),
+    (27_155, Profile::InModel),
+    (54_303, Profile::InModel),
+    (56_354, Profile::InModel),
+    (71_117, Profile::InModel),
+    (1_000_923, Profile::InModel),
+    (5_003_645, Profile::InModel),
+    (7_008_389, Profile::InModel),
     (707, Profile::Beyond),
     (1451, Profile::Beyond),
     (10_076, Profile::Beyond),
+    (10_333, Profile::Beyond),
+    (10_490, Profile::Beyond),
+    (11_747, Profile::Beyond),
     (12_440, Profile::Beyond),
     (13_040, Profile::Beyond),
     (20_034, Profile::Beyond),
     (22_305, Profile::Beyond),
+    (49_489, Profile::Beyond),
+    (111_255, Profile::Beyond),
+    (135_793, Profile::Beyond),
 ];
 
 #[test]
