@@ -10,6 +10,7 @@
 #![expect(clippy::cast_sign_loss, reason = "counts and times of benchmarks are positive")]
 
 mod amplification;
+mod checkpoint;
 mod compression;
 mod expiry;
 mod hits;
@@ -84,6 +85,11 @@ const PARTS: &[Part] = &[
         name: "restart",
         about: "time to the first answer after kill -9, beside the peer",
         run: restart::run,
+    },
+    Part {
+        name: "checkpoint",
+        about: "how long others wait while the index is written to a checkpoint",
+        run: checkpoint::run,
     },
     Part {
         name: "compression",
