@@ -38,6 +38,9 @@ struct Args {
     /// Put a file system on a loop device between the server and the disk whose power is cut: ext4, xfs or btrfs.
     #[arg(long)]
     fs: Option<String>,
+    /// The disk falls ill under load: full for a while, or failing writes, syncs or reads.
+    #[arg(long)]
+    ill: bool,
     /// Proves the test instead: file systems that lie about each kind of sync, and a server that answers early, must all
     /// be found.
     #[arg(long)]
@@ -88,6 +91,7 @@ fn main() -> Result<ExitCode> {
         connections: args.connections,
         jobs: args.jobs,
         lie: Lie::None,
+        ill: args.ill,
         under,
         trace: args.trace,
         folder: folder.path().to_owned(),
@@ -96,10 +100,11 @@ fn main() -> Result<ExitCode> {
         return prove(&options, &base);
     }
     println!(
-        "replay    powercut --seed {seed} --images {} --connections {} --drivers {}{}",
+        "replay    powercut --seed {seed} --images {} --connections {} --drivers {}{}{}",
         args.images,
         args.connections,
         args.drivers.join(","),
+        if args.ill { " --ill" } else { "" },
         args.fs.map(|fs| format!(" --fs {fs}")).unwrap_or_default()
     );
     let begin = Instant::now();
@@ -110,7 +115,7 @@ fn main() -> Result<ExitCode> {
         println!("data      {}", folder.keep().display());
         return Ok(ExitCode::FAILURE);
     }
-    if let Some(missing) = report.blind(options.under) {
+    if let Some(missing) = report.blind(options.under, options.ill) {
         println!("FAIL      the run proves nothing: {missing}");
         return Ok(ExitCode::FAILURE);
     }
@@ -153,7 +158,8 @@ fn prove(options: &Options, base: &ServerCommand) -> Result<ExitCode> {
         }
         let folder = tempfile::tempdir_in(&options.folder)?;
         let folder = folder.path().to_owned();
-        let options = Options { commands: commands.clone(), lie, folder, ..options.clone() };
+        let options =
+            Options { commands: commands.clone(), lie, ill: false, folder, ..options.clone() };
         let report = powercut::run(&options)?;
         let found = !report.violations.is_empty();
         missed += u32::from(!found);

@@ -53,6 +53,11 @@ pub struct Shared {
     pub writers: Vec<Mutex<Writer>>,
     /// Set just before the server is brought down: from here on a broken connection is no sin.
     pub stop: AtomicBool,
+    /// Whether the disk will fall ill. Then the server may refuse a write, and connections do not pipeline: nothing may
+    /// follow what it refused, as the books know one order of all that a connection writes.
+    pub may_fail: bool,
+    /// Set before the disk falls ill: from here on the server may refuse, but not lie.
+    pub ill: AtomicBool,
     /// See [`Options::scripts`].
     pub scripts: bool,
     violations: Mutex<Vec<Violation>>,
@@ -64,6 +69,8 @@ impl Shared {
         Self {
             writers: writers.into_iter().map(Mutex::new).collect(),
             stop: AtomicBool::new(false),
+            may_fail: false,
+            ill: AtomicBool::new(false),
             scripts,
             violations: Mutex::new(Vec::new()),
         }

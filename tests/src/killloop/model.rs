@@ -188,6 +188,9 @@ pub struct Writer {
     pub acked: u64,
     /// Operations that some reader has seen the effect of, or that are answered.
     pub floor: u64,
+    /// Whether a server can still write down that a touched key has ended. On a disk that has failed it cannot, and
+    /// after a crash the key may live on, less than a quantum longer.
+    pub ends_are_final: bool,
     next_version: u64,
     recent: VecDeque<(u64, usize)>,
 }
@@ -198,7 +201,15 @@ const RECENT: usize = 128;
 impl Writer {
     /// A writer of `keys`, nothing written yet.
     pub fn new(keys: Vec<Key>) -> Self {
-        Self { keys, issued: 0, acked: 0, floor: 0, next_version: 1, recent: VecDeque::new() }
+        Self {
+            keys,
+            issued: 0,
+            acked: 0,
+            floor: 0,
+            ends_are_final: true,
+            next_version: 1,
+            recent: VecDeque::new(),
+        }
     }
 
     /// A stamp never used before.
@@ -276,6 +287,9 @@ impl Writer {
 
     /// Records that a reader has found the key expired in the one state it could be in: it may never come back.
     pub fn seen_expired(&mut self, key: usize) {
+        if !self.ends_are_final {
+            return;
+        }
         let history = &mut self.keys[key].history;
         let last = history.len() - 1;
         let (op, state) = &mut history[last];
@@ -314,6 +328,7 @@ impl Writer {
             key.history = vec![(0, state)];
         }
         (self.issued, self.acked, self.floor) = (0, 0, 0);
+        self.ends_are_final = true;
         self.recent.clear();
     }
 }

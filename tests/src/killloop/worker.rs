@@ -30,6 +30,10 @@ pub struct Tally {
     pub reads: u64,
     /// Write operations without an answer when the server died.
     pub in_flight: u64,
+    /// Whether a write was refused because the disk was ill, which ends the connection's work: 0 or 1.
+    pub refused: u64,
+    /// Reads that were answered by an error because the disk was ill.
+    pub unread: u64,
 }
 
 /// After a SIGTERM the server has this long to close the connection.
@@ -54,6 +58,16 @@ pub fn work(shared: &Shared, id: usize, mut client: Client, mut rng: Rng) -> Tal
                 shared.report(violation);
                 break;
             }
+            // It stays in the books as a write that was never answered.
+            Err(Broken::Refused) => {
+                tally.refused = 1;
+                break;
+            }
+            // A server that can acknowledge nothing more says so and hangs up.
+            Err(Broken::Connection(_)) if shared.ill.load(Ordering::SeqCst) => {
+                tally.refused = 1;
+                break;
+            }
             Err(Broken::Connection(error)) => {
                 if !shared.stop.load(Ordering::SeqCst) {
                     shared.report(Violation::new(Sin::Died, format!("connection {id}: {error}")));
@@ -70,6 +84,7 @@ pub fn work(shared: &Shared, id: usize, mut client: Client, mut rng: Rng) -> Tal
 /// Why a worker stops.
 enum Broken {
     Promise(Violation),
+    Refused,
     Connection(io::Error),
 }
 
@@ -95,7 +110,8 @@ fn round(
     let sent = now_ms();
     let mut waiting = Vec::new();
     // A watcher sends single reads, which are answered while the writes of others are in flight.
-    let (length, write_share) = if watcher { (1, 0) } else { (rng.usize(1..=16), 70) };
+    let most = if shared.may_fail { 1 } else { 16 };
+    let (length, write_share) = if watcher { (1, 0) } else { (rng.usize(1..=most), 70) };
     for _ in 0..length {
         if client.queued_bytes() > PIPELINE_BYTES {
             break;
@@ -134,7 +150,12 @@ fn round(
                 tally.writes += 1;
             }
             Waiting::Read { writer, key, from, to } => {
-                let look = Look { reply: client.reply()?, pttl: None, sent, got: now_ms() };
+                let reply = client.reply()?;
+                if matches!(reply, Reply::Error(_)) && shared.ill.load(Ordering::SeqCst) {
+                    tally.unread += 1;
+                    continue;
+                }
+                let look = Look { reply, pttl: None, sent, got: now_ms() };
                 let mut writer = lock(&shared.writers[writer]);
                 match to {
                     Some(to) => observe_between(&mut writer, key, (from, to), &look)?,
@@ -189,6 +210,9 @@ fn finish_write(
     for (command, expect) in write.commands.iter().zip(&write.expects) {
         let reply = client.reply()?;
         found_expired |= matches!(expect, Expect::OneUntil(_)) && reply == Reply::Int(0);
+        if matches!(reply, Reply::Error(_)) && shared.ill.load(Ordering::SeqCst) {
+            return Err(Broken::Refused);
+        }
         if !fits(expect, &reply) {
             return Err(Broken::Promise(wrong_reply(command, expect, &reply)));
         }

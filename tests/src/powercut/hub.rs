@@ -5,9 +5,11 @@
 //! Invariant: while the world is frozen nothing changes and no change is answered, so a copy of the volume and what
 //! clients had been told by then belong together.
 
-use super::volume::{Ino, Lie, Seq, Volume};
+use super::illness::{Asked, Health, Illness};
+use super::volume::{Change, Ino, Lie, Seq, Volume};
 use fastrand::Rng;
-use std::collections::BinaryHeap;
+use fuser::Errno;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -100,6 +102,7 @@ impl Ord for Due {
 pub(super) struct State {
     pub(super) volume: Volume,
     pub(super) counts: Counts,
+    health: Health,
     due: BinaryHeap<Due>,
     rng: Rng,
     events: u64,
@@ -129,6 +132,37 @@ impl State {
         }
     }
 
+    /// The error with which a request that has just arrived fails, if the disk is ill.
+    pub(super) fn failure(&mut self, asked: Asked) -> Option<Errno> {
+        self.health.failure(asked)
+    }
+
+    /// The error with which a change of this file fails. A failed write may have happened, a failed growth has not.
+    pub(super) fn change_failure(
+        &mut self,
+        ino: Ino,
+        change: &Change,
+        durable: bool,
+    ) -> Option<Errno> {
+        let (end, written) = match change {
+            Change::Write(offset, bytes) => (offset + bytes.len() as u64, true),
+            Change::Size(size) => (*size, false),
+        };
+        let grows = self.volume.file(ino).is_some_and(|file| file.live.size() < end);
+        if grows && let Some(error) = self.failure(Asked::Space) {
+            return Some(error);
+        }
+        if !written {
+            return None;
+        }
+        let error = self.failure(if durable { Asked::DurableWrite } else { Asked::Write })?;
+        if self.rng.bool() {
+            // Never answered: a power cut may take it or leave it.
+            let _seq = self.volume.change(ino, change.clone());
+        }
+        Some(error)
+    }
+
     /// Lets `reply` be given in a while, when the volume has taken note of it.
     pub(super) fn answer_late(&mut self, late: Late, reply: Reply) {
         let pace = self.pace_us + 1;
@@ -155,6 +189,7 @@ impl Hub {
         let state = State {
             volume,
             counts: Counts::default(),
+            health: Health::default(),
             due: BinaryHeap::new(),
             rng: Rng::with_seed(seed),
             events: 0,
@@ -195,6 +230,21 @@ impl Hub {
     /// How slow the disk is from now on: half of the answers are given at once, most of the others within this time.
     pub fn set_pace(&self, pace: Duration) {
         self.lock().pace_us = u64::try_from(pace.as_micros()).unwrap_or(u64::MAX / 16);
+    }
+
+    /// The next `requests` of the kind that `illness` strikes fail.
+    pub(super) fn fall_ill(&self, illness: Illness, requests: u32) {
+        self.lock().health.fall_ill(illness, requests);
+    }
+
+    /// The disk is well from now on.
+    pub(super) fn recover(&self) {
+        self.lock().health.recover();
+    }
+
+    /// Requests that have failed so far.
+    pub(super) fn struck(&self) -> BTreeMap<Illness, u64> {
+        self.lock().health.struck()
     }
 
     /// What has happened so far.

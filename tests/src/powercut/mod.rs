@@ -13,9 +13,11 @@
 //! Invariant: books and volume of a moment belong together: what a client had been told by then must be in each of its
 //! images.
 
+mod attributes;
 pub mod check;
 mod device;
 pub mod hub;
+pub mod illness;
 pub mod image;
 pub mod mount;
 pub mod pages;
@@ -62,6 +64,8 @@ pub struct Options {
     pub jobs: usize,
     /// What the file system pretends.
     pub lie: Lie,
+    /// Whether the disk falls ill in some of the worlds.
+    pub ill: bool,
     /// What lies on the volume.
     pub under: Under,
     /// Whether every operation that arrives is printed.
@@ -111,6 +115,7 @@ pub fn run(options: &Options) -> Result<Report> {
         };
     }
     report.counts = hub.counts();
+    report.struck = hub.struck();
     Ok(report)
 }
 

@@ -2,6 +2,7 @@
 
 use super::check::{Case, Place, Verdict};
 use super::hub::Counts;
+use super::illness::Illness;
 use super::image::{Fates, Style, Under};
 use crate::killloop::judge::Violation;
 use crate::killloop::worker::Tally;
@@ -35,6 +36,10 @@ pub struct Report {
     pub fates: Fates,
     /// What arrived at the file system.
     pub counts: Counts,
+    /// Requests that an ill disk failed.
+    pub struck: BTreeMap<Illness, u64>,
+    /// Connections whose write was refused because of it, and reads that were answered by an error.
+    pub refused: (u64, u64),
     /// Writes acknowledged under load.
     pub writes: u64,
     /// Reads judged under load.
@@ -69,11 +74,18 @@ impl Report {
     pub(super) fn add_load(&mut self, tally: Tally) {
         self.writes += tally.writes;
         self.reads += tally.reads;
+        self.refused.0 += tally.refused;
+        self.refused.1 += tally.unread;
     }
 
     /// What a run of some length must have seen, else it proves nothing: names what is missing.
-    pub fn blind(&self, under: Under) -> Option<&'static str> {
+    pub fn blind(&self, under: Under, ill: bool) -> Option<&'static str> {
+        let struck = |illness| self.struck.get(&illness).copied().unwrap_or(0) + u64::from(!ill);
         let seen = [
+            (struck(Illness::Full), "the disk was never full"),
+            (struck(Illness::Writes), "no write failed"),
+            (struck(Illness::Syncs), "no sync failed"),
+            (struck(Illness::Reads), "no read failed"),
             (self.counts.durable_writes + self.counts.file_syncs, "no sync of data arrived"),
             // A file system turns the store's syncs of folders into flushes of its device.
             (
@@ -99,6 +111,13 @@ impl fmt::Display for Report {
             "meanwhile {} compactions, {} checkpoints, {} reads of the disk",
             self.compactions, self.checkpoints, self.device_reads
         )?;
+        if !self.struck.is_empty() {
+            writeln!(
+                f,
+                "ill       requests failed {:?}; {} connections had a write refused, {} reads were not answered",
+                self.struck, self.refused.0, self.refused.1
+            )?;
+        }
         writeln!(f, "images    {images}, {lossy} of them lack something: {:?}", self.places)?;
         writeln!(
             f,

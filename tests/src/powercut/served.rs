@@ -4,7 +4,9 @@
 //! Invariant: nothing is cached by the kernel (direct I/O, no lifetimes), so every write and sync of a program arrives
 //! here as it was issued.
 
+use super::attributes::attributes;
 use super::hub::{Hub, Late, State};
+use super::illness::Asked;
 use super::volume::{Change, Entry, File, Folder, Ino, Node};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
@@ -15,7 +17,7 @@ use fuser::{
 use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// The kernel keeps nothing.
 const TTL: Duration = Duration::ZERO;
@@ -29,30 +31,6 @@ const DSYNC_FLAG: i32 = 0o10_000;
 /// The volume as the kernel sees it.
 pub(super) struct Served(pub(super) Arc<Hub>);
 
-fn attributes(ino: Ino, node: &Node) -> FileAttr {
-    let (kind, size, perm) = match node {
-        Node::File(file) => (FileType::RegularFile, file.live.size(), 0o644),
-        Node::Folder(_) => (FileType::Directory, 0, 0o755),
-    };
-    FileAttr {
-        ino: INodeNo(ino),
-        size,
-        blocks: size.div_ceil(512),
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind,
-        perm,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
 impl Served {
     fn attributes_of(&self, ino: Ino) -> Option<FileAttr> {
         self.0.lock().volume.node(ino).map(|node| attributes(ino, node))
@@ -64,9 +42,13 @@ impl Served {
         ino: Ino,
         change: Change,
         durable: bool,
-        reply: impl FnOnce() + Send + 'static,
-    ) -> bool {
+        reply: impl FnOnce(Option<Errno>) + Send + 'static,
+    ) {
         let mut state = self.0.enter();
+        if let Some(error) = state.change_failure(ino, &change, durable) {
+            self.0.leave(state);
+            return reply(Some(error));
+        }
         let counts = &mut state.counts;
         match &change {
             Change::Write(_, bytes) => {
@@ -76,11 +58,10 @@ impl Served {
             }
             Change::Size(_) => counts.sizes += 1,
         }
-        let Some(seq) = state.volume.change(ino, change) else { return false };
-        state.answer_late(Late::Change(ino, seq, durable), Box::new(reply));
+        let Some(seq) = state.volume.change(ino, change) else { return reply(Some(Errno::ENOENT)) };
+        state.answer_late(Late::Change(ino, seq, durable), Box::new(|| reply(None)));
         state.event(false);
         self.0.leave(state);
-        true
     }
 
     fn sync(&self, ino: Ino, folder: bool, reply: ReplyEmpty) {
@@ -88,6 +69,11 @@ impl Served {
         trace(&state, || format!("sync {ino}, folder {folder}"));
         let counts = &mut state.counts;
         *(if folder { &mut counts.folder_syncs } else { &mut counts.file_syncs }) += 1;
+        if let Some(error) = state.failure(Asked::Sync) {
+            state.volume.sync_failed(ino);
+            self.0.leave(state);
+            return reply.error(error);
+        }
         let covered = state.volume.covered(ino);
         state.answer_late(Late::Sync(ino, covered), Box::new(|| reply.ok()));
         state.event(true);
@@ -116,17 +102,19 @@ impl Served {
         parent: Ino,
         name: &OsStr,
         node: Node,
-        reply: impl FnOnce(FileAttr) + Send + 'static,
-    ) -> bool {
+        reply: impl FnOnce(Result<FileAttr, Errno>) + Send + 'static,
+    ) {
         let mut state = self.0.enter();
         if state.volume.folder(parent).is_none() {
-            return false;
+            return reply(Err(Errno::ENOENT));
+        }
+        if let Some(error) = state.failure(Asked::Space) {
+            return reply(Err(error));
         }
         let found = attributes(0, &node);
         let ino = state.volume.add(node);
         let attr = FileAttr { ino: INodeNo(ino), ..found };
-        self.name(state, parent, Entry::Link(name.to_owned(), ino), move || reply(attr));
-        true
+        self.name(state, parent, Entry::Link(name.to_owned(), ino), move || reply(Ok(attr)));
     }
 }
 
@@ -186,7 +174,10 @@ impl Filesystem for Served {
         let Some(size) = size else { return reply.attr(&TTL, &attr) };
         let attr = FileAttr { size, ..attr };
         trace(&self.0.lock(), || format!("size {ino:?} {size}"));
-        self.change(ino.0, Change::Size(size), false, move || reply.attr(&TTL, &attr));
+        self.change(ino.0, Change::Size(size), false, move |error| match error {
+            None => reply.attr(&TTL, &attr),
+            Some(error) => reply.error(error),
+        });
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -203,8 +194,9 @@ impl Filesystem for Served {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        self.create_node(parent.0, name, Node::File(File::default()), move |attr| {
-            reply.created(&TTL, &attr, Generation(0), FileHandle(0), direct());
+        self.create_node(parent.0, name, Node::File(File::default()), move |made| match made {
+            Ok(attr) => reply.created(&TTL, &attr, Generation(0), FileHandle(0), direct()),
+            Err(error) => reply.error(error),
         });
     }
 
@@ -217,8 +209,9 @@ impl Filesystem for Served {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        self.create_node(parent.0, name, Node::Folder(Folder::default()), move |attr| {
-            reply.entry(&TTL, &attr, Generation(0));
+        self.create_node(parent.0, name, Node::Folder(Folder::default()), move |made| match made {
+            Ok(attr) => reply.entry(&TTL, &attr, Generation(0)),
+            Err(error) => reply.error(error),
         });
     }
 
@@ -263,7 +256,10 @@ impl Filesystem for Served {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        if let Some(error) = state.failure(Asked::Read) {
+            return reply.error(error);
+        }
         let bytes = state.volume.file(ino.0).map(|file| file.live.read(offset, size as usize));
         drop(state);
         match bytes {
@@ -290,7 +286,10 @@ impl Filesystem for Served {
         });
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let change = Change::Write(offset, data.into());
-        self.change(ino.0, change, durable, move || reply.written(length));
+        self.change(ino.0, change, durable, move |error| match error {
+            None => reply.written(length),
+            Some(error) => reply.error(error),
+        });
     }
 
     fn flush(
@@ -371,7 +370,10 @@ impl Filesystem for Served {
             (KEEP_SIZE, _) => reply.ok(),
             (0, Some(size)) if size >= offset + length => reply.ok(),
             (0, _) => {
-                self.change(ino.0, Change::Size(offset + length), false, || reply.ok());
+                self.change(ino.0, Change::Size(offset + length), false, |error| match error {
+                    None => reply.ok(),
+                    Some(error) => reply.error(error),
+                });
             }
             _ => reply.error(Errno::EOPNOTSUPP),
         }

@@ -297,6 +297,21 @@ impl Volume {
         }
     }
 
+    /// A sync of a file or folder has failed: what it should have covered is never covered by another, as on a file
+    /// system that marks a page clean whose write failed.
+    pub fn sync_failed(&mut self, ino: Ino) {
+        fn forgo<C>(pending: &mut [Pending<C>]) {
+            for pending in pending {
+                pending.answered = false;
+            }
+        }
+        match self.nodes.get_mut(&ino) {
+            Some(Node::File(file)) => forgo(&mut file.pending),
+            Some(Node::Folder(folder)) => forgo(&mut folder.pending),
+            None => {}
+        }
+    }
+
     /// A sync arrives: the changes that it will cover, which are those answered by now.
     pub fn covered(&self, ino: Ino) -> Vec<Seq> {
         fn of<C>(pending: &[Pending<C>]) -> Vec<Seq> {

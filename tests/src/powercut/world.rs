@@ -6,9 +6,11 @@ use super::Options;
 use super::check::{Case, Place};
 use super::device::Mounted;
 use super::hub::{Hub, Moment};
+use super::illness::Illness;
 use super::image::{Draw, Tree, Under};
 use super::report::Report;
 use super::volume::{Folder, Ino, Node, ROOT};
+use crate::killloop::judge::{Sin, Violation};
 use crate::killloop::model::Writer;
 use crate::killloop::{Shared, lock, now_ms, worker};
 use crate::resp::{Client, Reply};
@@ -57,6 +59,8 @@ pub(super) struct Stage {
     /// Where the file system on the volume is mounted, if there is one.
     point: PathBuf,
     under: Under,
+    /// Whether disks fall ill.
+    ill: bool,
     log: PathBuf,
     /// Events of the last recovery that went through.
     recovery_events: u64,
@@ -70,6 +74,7 @@ impl Stage {
             world: point.join(WORLD),
             point: options.folder.join("device"),
             under: options.under,
+            ill: options.ill,
             log: options.folder.join("server.log"),
             recovery_events: 30,
         }
@@ -102,7 +107,14 @@ impl Stage {
         running.server.wait_ready()?;
         self.recovery_events = (self.hub.events() - before).max(10);
         note_driver(&running.server, report)?;
-        let shared = Shared::new(writers, true);
+        let falls_ill = self.ill && (new || rng.u32(..4) > 0);
+        // A script that is refused in its middle leaves what it has done, as on Redis.
+        let mut shared = Shared::new(writers, !falls_ill);
+        shared.may_fail = falls_ill;
+        if falls_ill && new {
+            // Only a store that still grows asks for space.
+            self.fall_ill(&shared, Illness::Full, rng);
+        }
         self.load(running, root, &shared, rng, report, &mut cases)?;
         report.violations.append(&mut shared.take_violations());
         Ok(cases)
@@ -180,6 +192,7 @@ impl Stage {
         report: &mut Report,
         cases: &mut Vec<Case>,
     ) -> Result<()> {
+        let mut illnesses = Illness::ALL.into_iter().cycle().skip(report.worlds as usize % 4);
         let mut clients = Vec::new();
         for id in 0..shared.writers.len() {
             clients.push((id, running.server.client()?, rng.fork()));
@@ -195,6 +208,9 @@ impl Stage {
                 .map(|(id, client, rng)| scope.spawn(move || worker::work(shared, id, client, rng)))
                 .collect();
             for _ in 0..MOMENTS {
+                if shared.may_fail && rng.u32(..MOMENTS / 2) == 0 {
+                    self.fall_ill(shared, illnesses.next().unwrap_or(Illness::Full), rng);
+                }
                 std::thread::sleep(Duration::from_millis(rng.u64(..150)));
                 let count = rng.u64(1..=200);
                 let rare = rng.u32(..3) == 0;
@@ -202,6 +218,10 @@ impl Stage {
                 cases.push(self.wait_moment(root, shared, Place::Load));
             }
             let noted = note_work(&running.server, report);
+            if !running.server.is_running() {
+                let text = "the server ended by itself".to_owned();
+                shared.report(Violation::new(Sin::Died, text));
+            }
             self.hub.arm(Moment::Event(rng.u64(1..=STOP_EVENTS)));
             shared.stop.store(true, Ordering::SeqCst);
             let killed = rustix::process::kill_process(pid, signal);
@@ -216,8 +236,16 @@ impl Stage {
             noted
         })?;
         running.server.wait_end(Duration::from_secs(60))?;
+        self.hub.recover();
         cases.push(self.moment(root, shared, Place::End));
         Ok(())
+    }
+
+    /// Lets the disk fail some requests from now on, of which the books must know.
+    fn fall_ill(&self, shared: &Shared, illness: Illness, rng: &mut Rng) {
+        shared.ill.store(true, Ordering::SeqCst);
+        shared.writers.iter().for_each(|writer| lock(writer).ends_are_final = false);
+        self.hub.fall_ill(illness, 1 << rng.u32(..6));
     }
 
     /// Waits until the world stands still, or not much longer, copies it, and lets it go on.
