@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::SimDisk;
 use crate::format::batch::{BatchHead, HEADER_BYTES, IDENTITY_BYTES};
+use crate::format::bytes::Seed;
+use crate::format::record::{self, GROUPED, Head, Kind};
 use crate::format::segment::SegmentHead;
 use crate::io::{FileId, IoId, IoRequest};
-use crate::log::{CLEAR_MARK, NO_KEY_MARK};
+use crate::log::{CLEAR_MARK, NO_KEY_MARK, USER_STREAM};
 use crate::units::{Incarnation, SegmentId, UnixMillis};
 
 /// A batch as it was written.
@@ -27,6 +29,26 @@ impl Written {
     fn list(&self) -> std::ops::Range<usize> {
         let start = HEADER_BYTES + self.head.bytes as usize;
         start..start + self.head.count as usize * IDENTITY_BYTES
+    }
+
+    /// Its keys as the list names them.
+    fn words(&self) -> impl Iterator<Item = u64> {
+        let list = self.bytes.get(self.list()).unwrap_or_default();
+        let word = |word: &[u8]| word.try_into().map_or(NO_KEY_MARK, u64::from_le_bytes);
+        list.chunks_exact(IDENTITY_BYTES).map(word)
+    }
+
+    /// Its records' heads, with what the list has for them.
+    fn records(&self) -> Vec<(Head, u64)> {
+        let BatchHead { store_id, segment, incarnation, .. } = self.head;
+        let seed = Seed::new(store_id, segment, incarnation);
+        let mut at = HEADER_BYTES;
+        let next = |word| {
+            let (head, ..) = record::decode_head(self.bytes.get(at..)?, seed).ok()?;
+            at += head.padded_bytes();
+            Some((head, word))
+        };
+        self.words().map_while(next).collect()
     }
 }
 
@@ -126,10 +148,39 @@ impl Ledger {
             let proved = self.is_proved(place, written, &whole);
             tracing::info!(?place, head = ?written.head, named, proved, "a batch is damaged");
             if !named || !proved {
-                shaken.add(written);
+                written.words().for_each(|word| shaken.add(word));
+            }
+            let last = |(other, later): (_, &Written)| {
+                let newer = later.head.seq > written.head.seq;
+                !(newer && later.head.stream == USER_STREAM as u8 && whole[other])
+            };
+            if !proved && self.batches.iter().all(last) {
+                self.shake_group(written, &mut shaken);
             }
         }
         shaken
+    }
+
+    /// The end of the log is missing: a group that ended, or went on, in there never happened, and
+    /// what it has written before is void too.
+    fn shake_group(&self, end: &Written, shaken: &mut Shaken) {
+        let is_part = |head: &Head| head.flags & GROUPED != 0;
+        let Some((first, _)) = end.records().first().copied() else { return };
+        if !is_part(&first) && first.kind != Kind::Commit {
+            return;
+        }
+        let mut before: Vec<&Written> = self.batches.values().collect();
+        before.retain(|b| b.head.stream == USER_STREAM as u8 && b.head.seq < end.head.seq);
+        before.sort_by_key(|batch| batch.head.seq);
+        let records = before.into_iter().rev().flat_map(|batch| batch.records().into_iter().rev());
+        let mut next = first.lsn.0;
+        for (head, word) in records {
+            if !is_part(&head) || head.lsn.0 + 1 != next {
+                return;
+            }
+            next = head.lsn.0;
+            shaken.add(word);
+        }
     }
 
     /// Whether a later batch that is intact says that this one was on stable storage.
@@ -147,15 +198,15 @@ impl Ledger {
 }
 
 impl Shaken {
-    fn add(&mut self, written: &Written) {
-        let Some(list) = written.bytes.get(written.list()) else { return };
-        for word in list.chunks_exact(IDENTITY_BYTES) {
-            let word = word.try_into().map_or(NO_KEY_MARK, u64::from_le_bytes);
-            if word & NO_KEY_MARK == CLEAR_MARK {
-                self.cleared.insert((word >> 48) as u16);
-            } else if word & NO_KEY_MARK != NO_KEY_MARK {
-                self.keys.insert(word);
-            }
+    /// Notes a key as a batch's list names it.
+    fn add(&mut self, word: u64) {
+        if word & NO_KEY_MARK == CLEAR_MARK {
+            self.cleared.insert((word >> 48) as u16);
+        } else if word & NO_KEY_MARK != NO_KEY_MARK {
+            self.keys.insert(word);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
