@@ -31,6 +31,8 @@ pub(crate) const SURVIVOR_STREAMS: usize = 4;
 pub(crate) const CLEAR_MARK: u64 = 1 << 47;
 /// In a batch's list of identities: a record that is about no key.
 pub(crate) const NO_KEY_MARK: u64 = CLEAR_MARK | 1;
+/// In a footer's row of a lost record: one that is about no key, and ended a group if one was open.
+pub(crate) const LOST_END_MARK: u64 = CLEAR_MARK | 3;
 
 /// A record to append, borrowed from wherever its parts are.
 pub(crate) struct Append<'a> {

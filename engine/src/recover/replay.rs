@@ -11,7 +11,7 @@ use crate::format::touch;
 use crate::index::{Due, Entry, Expiry, Identity, Index, SizeClass, touch_cover_secs};
 use crate::key::{hash, unpack};
 use crate::labels::Place;
-use crate::log::CLEAR_MARK;
+use crate::log::{CLEAR_MARK, LOST_END_MARK};
 use crate::space::{LOST, Space};
 use crate::units::{Location, Lsn, Namespace, SegmentId, UnixMillis};
 
@@ -36,6 +36,8 @@ pub(super) struct Replay {
     segment_bytes: u32,
     now: UnixMillis,
     group: Vec<Grouped>,
+    /// What was lost while it went on, by the number of its records that came before.
+    group_lost: Vec<(usize, u64)>,
     /// Entries that the first of the users' namespaces is expected to have.
     expected: usize,
     pub(super) records: u64,
@@ -51,6 +53,7 @@ impl Replay {
             segment_bytes,
             now,
             group: Vec::new(),
+            group_lost: Vec::new(),
             expected: 0,
             records: 0,
             lost: 0,
@@ -123,7 +126,7 @@ impl Replay {
         }
         match self.group.last().map(|last| last.head.lsn) {
             // Left unfinished by a crash.
-            Some(last) if head.kind == Kind::Open && head.lsn == last.next() => self.group.clear(),
+            Some(last) if head.kind == Kind::Open && head.lsn == last.next() => self.drop_group(),
             // The commit itself, or a later record, which proves that there was one. Survivors come
             // in between and prove nothing.
             Some(last) if head.lsn > last && head.kind != Kind::Open => self.end_group(),
@@ -133,9 +136,19 @@ impl Replay {
     }
 
     fn end_group(&mut self) {
-        for member in std::mem::take(&mut self.group) {
+        let mut lost = std::mem::take(&mut self.group_lost).into_iter().peekable();
+        for (before, member) in std::mem::take(&mut self.group).into_iter().enumerate() {
+            while let Some((_, named)) = lost.next_if(|(at, _)| *at <= before) {
+                self.mark_lost(named);
+            }
             self.apply(&member.head, member.identity, member.location, &member.name);
         }
+        lost.for_each(|(_, named)| self.mark_lost(named));
+    }
+
+    fn drop_group(&mut self) {
+        self.group.clear();
+        self.group_lost.clear();
     }
 
     /// The log has ended: a group without a commit never took effect. Returns its first LSN.
@@ -144,7 +157,7 @@ impl Replay {
         if planted!(HalfGroups) {
             self.end_group();
         }
-        self.group.clear();
+        self.drop_group();
         first
     }
 
@@ -214,8 +227,20 @@ impl Replay {
     }
 
     /// Marks what a damaged batch named: reads say that the key is lost, older versions stay hidden.
+    /// Within a group also those that the group has written before.
     pub(super) fn lose(&mut self, named: u64) {
         self.lost += 1;
+        if named == LOST_END_MARK {
+            self.end_group();
+            return;
+        }
+        if !self.group.is_empty() {
+            self.group_lost.push((self.group.len(), named));
+        }
+        self.mark_lost(named);
+    }
+
+    fn mark_lost(&mut self, named: u64) {
         if named & (CLEAR_MARK | 1) == CLEAR_MARK {
             let namespace = Namespace((named >> 48) as u16);
             tracing::error!(namespace = namespace.0, "the record of a clear is damaged: clearing");
@@ -351,3 +376,6 @@ fn grant_grace(entry: &mut Entry, limit: Option<UnixMillis>, now: UnixMillis) {
         entry.expiry = Expiry::near(end, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

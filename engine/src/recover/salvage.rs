@@ -6,6 +6,8 @@ use super::scan::{Followed, push_row};
 use crate::format::batch::{BatchHead, IDENTITY_BYTES};
 use crate::format::bytes::Seed;
 use crate::format::record::{self, Kind};
+use crate::format::segment::{push_lost_row, record_row_bytes};
+use crate::log::{LOST_END_MARK, NO_KEY_MARK};
 use crate::units::{Lsn, RECORD_ALIGN};
 
 /// What can still be read where a batch is damaged.
@@ -24,6 +26,22 @@ impl Salvaged {
         followed.next_lsn.is_none_or(|next| {
             if followed.certain { last.lsn < next } else { last.lsn.next() == next }
         })
+    }
+
+    /// Appends its rows, with those of lost records among them at their places.
+    pub(super) fn push_rows(&self, named: &Named, out: &mut Vec<u8>) {
+        named.doubtful.iter().for_each(|word| push_lost_row(out, *word));
+        let mut lost = named.lost.iter().peekable();
+        let mut rows = &self.rows[..];
+        for head in &self.heads {
+            while let Some((_, word)) = lost.next_if(|(lsn, _)| *lsn < head.lsn) {
+                push_lost_row(out, *word);
+            }
+            let (row, rest) = rows.split_at(record_row_bytes(head));
+            out.extend_from_slice(row);
+            rows = rest;
+        }
+        lost.for_each(|(_, word)| push_lost_row(out, *word));
     }
 }
 
@@ -52,8 +70,8 @@ pub(super) fn salvage(bytes: &[u8], start: usize, seed: Seed) -> Salvaged {
 pub(super) struct Named {
     /// Of survivors, some of which may have been read after all.
     pub(super) doubtful: Vec<u64>,
-    /// Of users: newer than what else the batch says of their keys.
-    pub(super) lost: Vec<u64>,
+    /// Of users, with their LSNs.
+    pub(super) lost: Vec<(Lsn, u64)>,
 }
 
 /// Names the records of a damaged batch that were not kept, from its list of identities: the
@@ -77,11 +95,23 @@ pub(super) fn name_lost(
     for (position, identity) in list.chunks_exact(IDENTITY_BYTES).enumerate() {
         let Ok(word) = identity.try_into() else { continue };
         let word = u64::from_le_bytes(word);
+        let lsn = Lsn(head.first_lsn.0 + position as u64);
         if head.stream != 0 {
             named.doubtful.push(word);
-        } else if !kept.contains(&Lsn(head.first_lsn.0 + position as u64)) {
-            named.lost.push(word);
+        } else if !kept.contains(&lsn) {
+            // Right behind a part of a group there is its commit, or the next part, or, after a crash,
+            // what voids it: the first record of an opening of the store.
+            let ends = word == NO_KEY_MARK && (position > 0 || !may_begin_run(head));
+            named.lost.push((lsn, if ends { LOST_END_MARK } else { word }));
         }
     }
     named
+}
+
+/// Whether the batch may be the first of its stream since the store was opened.
+fn may_begin_run(head: &BatchHead) -> bool {
+    /// Runs are numbered by the batch that comes first in them, modulo this.
+    const RUNS: u64 = 1 << 24;
+    let since = head.seq.0.wrapping_sub(u64::from(head.run)) % RUNS;
+    head.step == 0 || u64::from(head.step) > since
 }

@@ -324,13 +324,7 @@ fn keep(
     let count = salvaged.heads.len() as u32;
     let row = BatchRow { offset: batch_at as u32, count, seq, wall };
     segment::push_batch_row(&mut found.rows, &row);
-    for word in &named.doubtful {
-        segment::push_lost_row(&mut found.rows, *word);
-    }
-    found.rows.extend_from_slice(&salvaged.rows);
-    for word in &named.lost {
-        segment::push_lost_row(&mut found.rows, *word);
-    }
+    salvaged.push_rows(named, &mut found.rows);
     if !(named.doubtful.is_empty() && named.lost.is_empty()) {
         // Like a clear: nobody carries it on.
         found.clear_seq = seq;

@@ -4,6 +4,7 @@ use super::*;
 use crate::format::batch::IDENTITY_BYTES;
 use crate::format::record::Head;
 use crate::format::segment::{Row, decode_row};
+use crate::log::{LOST_END_MARK, NO_KEY_MARK};
 use crate::units::Namespace;
 
 const SEGMENT_BYTES: usize = 64 << 10;
@@ -61,6 +62,34 @@ fn batch_of(seq: u64) -> Vec<u8> {
     bytes
 }
 
+/// What ends a group: `position` records before it in its batch.
+fn lost_end_of(position: u32, seq: u64, run: u32, step: u32) -> bool {
+    let before = position as usize;
+    let about = subject();
+    let list = [vec![12; before], vec![NO_KEY_MARK, 13]].concat();
+    let list: Vec<u8> = list.into_iter().flat_map(u64::to_le_bytes).collect();
+    let head = BatchHead {
+        store_id: about.store_id,
+        segment: about.segment,
+        incarnation: about.incarnation,
+        count: position + 2,
+        bytes: 0,
+        seq: BatchSeq(seq),
+        first_lsn: Lsn(20),
+        durable_lsn: Lsn(19),
+        wall: UnixMillis(1_790_000_000_000),
+        epoch: 0,
+        stream: 0,
+        identities_crc: crc32fast::hash(&list),
+        run,
+        step,
+    };
+    let none = Salvaged { rows: Vec::new(), heads: Vec::new(), end: 0 };
+    let named = name_lost(&list, 0, &head, &none);
+    assert_eq!(named.lost.len(), before + 2);
+    named.lost[before] == (Lsn(20 + u64::from(position)), LOST_END_MARK)
+}
+
 /// Puts batches into a segment one behind the other, `None` where there is none.
 fn segment(batches: &[Option<u64>]) -> Vec<u8> {
     let mut bytes = vec![0; SEGMENT_BYTES];
@@ -106,6 +135,24 @@ fn lost_records_are_named_in_the_rows_and_pin_their_segment() {
     assert_eq!((found.damages, found.clear_seq), (1, BatchSeq(6)));
     let whole = scan(&segment(&[Some(5), Some(6), Some(7)]), &subject());
     assert_eq!((whole.damages, whole.clear_seq), (0, BatchSeq(0)));
+}
+
+#[test]
+fn a_lost_record_has_its_place_among_the_others() {
+    let mut bytes = segment(&[Some(5), Some(6), Some(7)]);
+    bytes[HEADER_BYTES as usize + 1024 + batch::HEADER_BYTES + 8] ^= 0x40;
+    assert_eq!(told(&scan(&bytes, &subject())), "b5 r10 r11 b6 l12 r13 b7 r14 r15");
+}
+
+#[test]
+fn a_lost_record_about_no_key_ends_a_group_unless_it_may_be_what_voids_it() {
+    assert!(lost_end_of(2, 40, 33, 1));
+    assert!(lost_end_of(0, 40, 33, 7), "the batch before it is the first of the run");
+    assert!(!lost_end_of(0, 40, 33, 8), "the batch before it is of another run");
+    assert!(!lost_end_of(0, 40, 33, 0), "the batch before it is not known");
+    assert!(lost_end_of(1, 40, 33, 8), "the first record of a run voids what was left of the last");
+    assert!(lost_end_of(0, (1 << 24) + 3, 0xff_fffe, 5));
+    assert!(!lost_end_of(0, (1 << 24) + 3, 0xff_fffe, 6));
 }
 
 #[test]
