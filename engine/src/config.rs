@@ -70,6 +70,8 @@ pub struct Config {
     pub segments_ahead: usize,
     /// Seed of the keyed hash for a *new* store; an existing store keeps its own.
     pub hash_seed: [u8; 16],
+    /// Drawn afresh for each opening, so that what two openings number by the same clock differs.
+    pub lot: u16,
     /// Compression of values.
     pub compression: Compression,
     /// Start even when both checkpoints are unusable and tombstones may have been dropped, so that
@@ -92,6 +94,7 @@ impl Default for Config {
             checkpoint_bytes: 512 << 20,
             segments_ahead: 3,
             hash_seed: [0; 16],
+            lot: 0,
             compression: Compression::default(),
             rebuild_may_resurrect: false,
             #[cfg(feature = "sim")]

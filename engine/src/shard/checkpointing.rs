@@ -18,6 +18,8 @@ use crate::units::{BatchSeq, Lsn, Namespace, UnixMillis};
 const SLICE_BYTES: usize = 192 << 10;
 /// Labels packed between two looks at how full the slice is.
 const LABELS_AT_ONCE: usize = 64;
+/// Bits of a checkpoint's number below the time, drawn by lot. Times are below 2^48, numbers up to 2^62.
+const LOT_BITS: u32 = 12;
 /// Pause after a checkpoint that failed.
 const RETRY_MS: u64 = 10_000;
 
@@ -184,10 +186,13 @@ impl Shard {
 
     /// A number for the file that holds neither of the two checkpoints, which no attempt had before:
     /// should a page not be written though that was reported, the file may still hold the page of an
-    /// attempt that failed, by this process or by one that died.
+    /// attempt that failed, by this process or by one that died. That one knew the same checkpoints,
+    /// and by a clock that is set back it may have been the same millisecond, but it drew another lot.
     fn next_checkpoint_number(&self) -> u64 {
         let next = self.root.newest.number + 1;
-        let unused = next.max(self.checkpointing.tried + 1).max(self.now.0);
+        let time = self.now.0.max((next >> LOT_BITS) + 1);
+        let lot = u64::from(self.config.lot) % (1 << LOT_BITS);
+        let unused = (time << LOT_BITS | lot).max(self.checkpointing.tried + 1);
         unused + (next + FILES - unused % FILES) % FILES
     }
 

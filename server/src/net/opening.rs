@@ -118,6 +118,7 @@ fn store_config(
         bytes => bytes,
     };
     let seed = crate::process::random_bytes().map_err(|error| error.to_string())?;
+    let lot = crate::process::random_bytes().map_err(|error| error.to_string())?;
     let defaults = StoreConfig::default();
     let store = StoreConfig {
         // They are in RAM twice, in their batch and in the hot set, until they are durable.
@@ -132,6 +133,7 @@ fn store_config(
         },
         ack: config.ack,
         hash_seed: seed,
+        lot: u16::from_le_bytes(lot),
         rebuild_may_resurrect: config.rebuild_may_resurrect,
         ..defaults
     };

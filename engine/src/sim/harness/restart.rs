@@ -246,6 +246,8 @@ impl World {
         let mut config = self.setup.config(self.segment_bytes);
         config.sim.hot_bytes = Some(self.setup.hot_bytes);
         config.sim.eager_checkpoints = true;
+        // Apart, so that they differ also after the file has been chosen.
+        config.lot = (self.counts.recoveries * 8) as u16;
         config
     }
 
