@@ -38,7 +38,8 @@ struct Args {
     /// Put a file system on a loop device between the server and the disk whose power is cut: ext4, xfs or btrfs.
     #[arg(long)]
     fs: Option<String>,
-    /// The disk falls ill under load: full for a while, or failing writes, syncs or reads.
+    /// The disk falls ill while the power is on: full for a while, or failing writes, syncs or reads, also those of
+    /// recovery.
     #[arg(long)]
     ill: bool,
     /// Proves the test instead: file systems that lie about each kind of sync, and a server that answers early, must all
@@ -64,6 +65,9 @@ fn main() -> Result<ExitCode> {
         Some("btrfs") => Under::Btrfs,
         Some(other) => bail!("--fs {other} is none of ext4, xfs and btrfs"),
     };
+    if args.ill && args.fs.is_some() {
+        bail!("--ill with --fs would try the file system, not the store");
+    }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let memory = Path::new("/dev/shm");
     let parent = match &args.dir {

@@ -102,12 +102,16 @@ impl Stage {
             cases.push(case);
             root = self.set_up(tree.as_ref());
         }
+        let falls_ill = self.ill && (new || rng.u32(..4) > 0);
+        if falls_ill && !new {
+            // Recovery repeats a read that fails, more often than this.
+            self.hub.fall_ill(Illness::Reads, rng.u32(1..=4));
+        }
         let before = self.hub.events();
         let mut running = self.begin(command)?;
         running.server.wait_ready()?;
         self.recovery_events = (self.hub.events() - before).max(10);
         note_driver(&running.server, report)?;
-        let falls_ill = self.ill && (new || rng.u32(..4) > 0);
         // A script that is refused in its middle leaves what it has done, as on Redis.
         let mut shared = Shared::new(writers, !falls_ill);
         shared.may_fail = falls_ill;
