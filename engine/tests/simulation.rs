@@ -28,7 +28,7 @@ fn carry_out(program: &Program) -> Outcome {
 }
 
 /// Seeds that found bugs, with the profile; what each found stands in `docs/RELIABILITY.md`.
-const CORPUS: [(u64, Profile); 49] = [
+const CORPUS: [(u64, Profile); 52] = [
     (1, Profile::Calm),
     (3, Profile::Calm),
     (10, Profile::Calm),
@@ -77,7 +77,10 @@ const CORPUS: [(u64, Profile); 49] = [
     (22_305, Profile::Beyond),
     (49_489, Profile::Beyond),
     (111_255, Profile::Beyond),
+    (132_004, Profile::Beyond),
     (135_793, Profile::Beyond),
+    (700_940, Profile::Beyond),
+    (705_696, Profile::Beyond),
 ];
 
 #[test]

@@ -102,8 +102,7 @@ impl Stage {
             cases.push(case);
             root = self.set_up(tree.as_ref());
         }
-        let falls_ill = self.ill && (new || rng.u32(..4) > 0);
-        if falls_ill && !new {
+        if self.ill && !new {
             // Recovery repeats a read that fails, more often than this.
             self.hub.fall_ill(Illness::Reads, rng.u32(1..=4));
         }
@@ -113,9 +112,9 @@ impl Stage {
         self.recovery_events = (self.hub.events() - before).max(10);
         note_driver(&running.server, report)?;
         // A script that is refused in its middle leaves what it has done, as on Redis.
-        let mut shared = Shared::new(writers, !falls_ill);
-        shared.may_fail = falls_ill;
-        if falls_ill && new {
+        let mut shared = Shared::new(writers, !self.ill);
+        shared.may_fail = self.ill;
+        if self.ill && new {
             // Only a store that still grows asks for space.
             self.fall_ill(&shared, Illness::Full, rng);
         }
@@ -196,6 +195,8 @@ impl Stage {
         report: &mut Report,
         cases: &mut Vec<Case>,
     ) -> Result<()> {
+        // One illness for sure, each kind first in every fourth world, and then perhaps others.
+        let ill_at = rng.u32(..MOMENTS - 1);
         let mut illnesses = Illness::ALL.into_iter().cycle().skip(report.worlds as usize % 4);
         let mut clients = Vec::new();
         for id in 0..shared.writers.len() {
@@ -211,8 +212,9 @@ impl Stage {
                 .into_iter()
                 .map(|(id, client, rng)| scope.spawn(move || worker::work(shared, id, client, rng)))
                 .collect();
-            for _ in 0..MOMENTS {
-                if shared.may_fail && rng.u32(..MOMENTS / 2) == 0 {
+            for moment in 0..MOMENTS {
+                let falls_ill = moment == ill_at || moment > ill_at && rng.u32(..3) == 0;
+                if shared.may_fail && falls_ill {
                     self.fall_ill(shared, illnesses.next().unwrap_or(Illness::Full), rng);
                 }
                 std::thread::sleep(Duration::from_millis(rng.u64(..150)));
