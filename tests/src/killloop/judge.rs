@@ -177,6 +177,10 @@ pub fn observe_between(
     let mut choices = 0;
     for (op, state) in key.states(from, to) {
         choices += 1;
+        let state = match &key.ended {
+            Some((was, known)) if state.content == Content::Expired && look.sent <= *known => was,
+            _ => state,
+        };
         match judge(key, state, look) {
             None if fit.is_none() => fit = Some((op, state.content.is_nothing())),
             None => {}
@@ -190,7 +194,7 @@ pub fn observe_between(
     let is_latest = std::ptr::eq(key.state_at(to), key.latest());
     writer.seen(op);
     if choices == 1 && is_latest && !nothing && look.is_nothing() {
-        writer.seen_expired(index);
+        writer.seen_expired(index, look.got);
     }
     Ok(())
 }
@@ -223,4 +227,39 @@ fn fields_text(key: &Key, flat: &[Reply]) -> String {
         other => format!("{other:?}"),
     });
     texts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Expiry;
+    use super::*;
+
+    /// A key that ended at 5,000, as one reader learned at 5,010.
+    fn ended() -> Writer {
+        let mut writer = Writer::new(vec![Key::new(b"k".to_vec(), Class::Brief)]);
+        let content = Content::Text(writer.stamp(3));
+        let op = writer.issue();
+        writer.set(0, State { content, expiry: Some(Expiry::absolute(5000)) });
+        let nothing = Look { reply: Reply::Nil, pttl: None, sent: 5005, got: 5010 };
+        observe(&mut writer, 0, op, &nothing).unwrap();
+        writer
+    }
+
+    #[test]
+    fn a_reader_that_asked_before_may_have_seen_the_key_alive_and_one_that_asked_later_may_not() {
+        let mut writer = ended();
+        let Content::Text(stamp) = ended().keys[0].ended.clone().unwrap().0.content else {
+            panic!()
+        };
+        let alive = writer.keys[0].bytes(stamp);
+        let op = writer.issued;
+        let look = |sent| Look { reply: Reply::Bulk(alive.clone()), pttl: None, sent, got: 5100 };
+        observe(&mut writer, 0, op, &look(4990)).unwrap();
+        let sin = observe(&mut writer, 0, op, &look(5011)).unwrap_err().sin;
+        assert_eq!(sin, Sin::Resurrected);
+        let nothing = Look { reply: Reply::Nil, pttl: None, sent: 5000, got: 5120 };
+        observe(&mut writer, 0, op, &nothing).unwrap();
+        let sin = observe(&mut writer, 0, op, &look(5011)).unwrap_err().sin;
+        assert_eq!(sin, Sin::Resurrected, "it stays ended");
+    }
 }

@@ -124,12 +124,24 @@ pub struct Key {
     /// Kind of values.
     pub class: Class,
     history: Vec<(u64, State)>,
+    /// The last state that was found expired, and when a reader knew. Another reader, who asked before, may judge what
+    /// it saw only afterwards.
+    pub ended: Option<(State, Millis)>,
 }
 
 impl Key {
     /// A key that was never written.
     pub fn new(name: Vec<u8>, class: Class) -> Self {
-        Self { name, class, history: vec![(0, State::ABSENT)] }
+        Self { name, class, history: vec![(0, State::ABSENT)], ended: None }
+    }
+
+    /// The state after operation `op` has expired, as was known at `known`.
+    fn end(&mut self, op: u64, known: Millis) {
+        let states = self.history.iter_mut().filter(|(at, _)| *at == op).map(|(_, state)| state);
+        for state in states.filter(|state| state.content != Content::Expired) {
+            let expired = State { content: Content::Expired, expiry: None };
+            self.ended = Some((std::mem::replace(state, expired), known));
+        }
     }
 
     /// The state after everything issued.
@@ -285,25 +297,20 @@ impl Writer {
         self.floor = self.floor.max(op);
     }
 
-    /// Records that a reader has found the key expired in the one state it could be in: it may never come back.
-    pub fn seen_expired(&mut self, key: usize) {
+    /// Records that a reader has found the key expired in the one state it could be in, and knew at `got`: it may never
+    /// come back.
+    pub fn seen_expired(&mut self, key: usize, got: Millis) {
         if !self.ends_are_final {
             return;
         }
-        let history = &mut self.keys[key].history;
-        let last = history.len() - 1;
-        let (op, state) = &mut history[last];
-        *state = State { content: Content::Expired, expiry: None };
-        self.floor = self.floor.max(*op);
+        let op = self.keys[key].history.last().map_or(0, |(op, _)| *op);
+        self.keys[key].end(op, got);
+        self.floor = self.floor.max(op);
     }
 
-    /// Records that operation `op` found its key expired and so changed nothing.
-    pub fn found_expired(&mut self, op: u64, key: usize) {
-        for (at, state) in &mut self.keys[key].history {
-            if *at == op {
-                *state = State { content: Content::Expired, expiry: None };
-            }
-        }
+    /// Records that operation `op` found its key expired and so changed nothing, as was known at `answered`.
+    pub fn found_expired(&mut self, op: u64, key: usize, answered: Millis) {
+        self.keys[key].end(op, answered);
     }
 
     /// Closes the books at a crash: unanswered expiries end their uncertainty, slid ones get their grace.
@@ -326,6 +333,7 @@ impl Writer {
         for key in &mut self.keys {
             let state = key.state_at(op).clone();
             key.history = vec![(0, state)];
+            key.ended = None;
         }
         (self.issued, self.acked, self.floor) = (0, 0, 0);
         self.ends_are_final = true;

@@ -59,7 +59,7 @@ pub fn settle(writer: &mut Writer, looks: &[Look]) -> Result<u64, Vec<Violation>
         .collect();
     writer.settle(cut);
     for index in expired {
-        writer.seen_expired(index);
+        writer.seen_expired(index, looks[index].got);
     }
     Ok(kept)
 }

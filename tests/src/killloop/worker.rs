@@ -221,7 +221,7 @@ fn finish_write(
     let mut writer = lock(&shared.writers[id]);
     writer.ack(write.op, &write.keys, answered);
     if found_expired {
-        writer.found_expired(write.op, write.keys[0]);
+        writer.found_expired(write.op, write.keys[0], answered);
     }
     Ok(())
 }
