@@ -109,6 +109,7 @@ impl Stage {
         let before = self.hub.events();
         let mut running = self.begin(command)?;
         running.server.wait_ready()?;
+        self.hub.recover();
         self.recovery_events = (self.hub.events() - before).max(10);
         note_driver(&running.server, report)?;
         // A script that is refused in its middle leaves what it has done, as on Redis.
