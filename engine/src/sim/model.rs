@@ -7,14 +7,16 @@
 //! recovery may show.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 use crate::units::{Lsn, UnixMillis};
 
+mod change;
 mod damage;
 pub mod label;
-use damage::{Lost, Version};
+mod recovered;
+pub use change::Change;
+use damage::Version;
 use label::ModelLabel;
 
 /// Namespace and bytes of a key.
@@ -73,32 +75,6 @@ pub enum Told {
     Excused,
     /// It was told.
     Told,
-}
-
-/// A mutation as the client asked for it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// Sets a key.
-    Put {
-        /// The key.
-        key: ModelKey,
-        /// The bytes.
-        value: Value,
-        /// Their type.
-        value_type: u8,
-        /// When it expires.
-        expires_at: Option<UnixMillis>,
-        /// Its label.
-        label: ModelLabel,
-    },
-    /// Deletes a key.
-    Delete(ModelKey),
-    /// Sets or removes an expiry exactly.
-    Expire(ModelKey, Option<UnixMillis>),
-    /// Moves an expiry later, within this quantum in ms.
-    Touch(ModelKey, UnixMillis, u64),
-    /// Deletes all keys of a namespace.
-    Clear(u16),
 }
 
 /// What time the engine may believe it is: a wall clock that was set back before a restart leaves
@@ -373,103 +349,6 @@ impl Model {
         }
         Ok(())
     }
-
-    /// After a crash: finds the longest prefix of the log up to `appended`, which the engine goes on
-    /// from, that explains everything `seen`, and makes it the state. Returns its LSN. Of keys that
-    /// are `shaken`, because damage has taken a batch without leaving their names, anything is
-    /// admitted but a value that they never had.
-    ///
-    /// # Errors
-    /// When no prefix that holds all that was promised explains what was seen.
-    pub fn recovered(
-        &mut self,
-        seen: &BTreeMap<ModelKey, (Seen, Clock)>,
-        appended: Lsn,
-        shaken: &BTreeSet<ModelKey>,
-    ) -> Result<Lsn, String> {
-        if appended < self.floor && !self.lossy {
-            return Err(format!("goes on from {appended}, {} was promised", self.floor));
-        }
-        let mut state = self.base.clone();
-        add_grace(&mut state, self.lossy);
-        let mut best = None;
-        let mut lost = Lost::of(seen);
-        let mut reasons = String::new();
-        let ends: BTreeSet<Lsn> = self.tail.iter().map(|mutation| mutation.durable_at).collect();
-        for end in std::iter::once(self.floor).chain(ends) {
-            for mutation in self.tail.iter().filter(|mutation| mutation.durable_at == end) {
-                mutation.change.apply(&mut state, mutation.lsn);
-            }
-            let mut candidate = state.clone();
-            add_grace(&mut candidate, self.lossy);
-            match self.contradiction(&candidate, seen, shaken) {
-                None if end <= appended || self.lossy => {
-                    lost.note(&candidate);
-                    best = Some((end, candidate));
-                }
-                None => {}
-                Some(reason) => {
-                    let _ = write!(reasons, "\n  log up to {end}: {reason}");
-                }
-            }
-        }
-        let Some((end, mut state)) = best else {
-            return Err(format!("no prefix of the log explains what was recovered:{reasons}"));
-        };
-        self.adopt(&mut state, seen, shaken);
-        self.adopt_lost(lost, &mut state, shaken);
-        self.base = state.clone();
-        self.state = state;
-        self.tail.clear();
-        self.newest.clear();
-        self.cleared.clear();
-        self.group_from = None;
-        // After damage the store may go on from an LSN that was given out before.
-        self.floor = end.min(appended);
-        self.last = appended;
-        Ok(end)
-    }
-
-    fn contradiction(
-        &self,
-        state: &State,
-        seen: &BTreeMap<ModelKey, (Seen, Clock)>,
-        shaken: &BTreeSet<ModelKey>,
-    ) -> Option<String> {
-        seen.iter().find_map(|(key, (seen, at))| {
-            if shaken.contains(key) {
-                return self.never_was(key, seen);
-            }
-            let live = state.get(key);
-            let lost = self.lossy && *seen == Seen::Lost;
-            let agrees = lost || agrees(live, seen, *at);
-            (!agrees).then(|| format!("{} at {at}: saw {seen:?}, not {live:?}", name(key)))
-        })
-    }
-}
-
-/// Touches within a quantum need not be in the log: a recovery may let a key live that much longer.
-/// Never that it ends early, unless damage to the journal is to be expected.
-fn add_grace(state: &mut State, lossy: bool) {
-    for live in state.values_mut().filter(|live| live.quantum_ms > 0) {
-        if let Some(at) = live.expires_min {
-            let max = live.label.cut(Some(whole_second(at).plus(live.quantum_ms)));
-            live.expires_max = live.expires_max.max(max);
-            if lossy {
-                live.expires_min = live.expires_min.min(live.set_expires);
-            }
-        }
-    }
-    // The clock may have been set back.
-    for live in state.values_mut() {
-        live.gone = false;
-        live.told = Told::Excused;
-    }
-}
-
-/// Rounds up, as the index does.
-fn whole_second(at: UnixMillis) -> UnixMillis {
-    UnixMillis(at.0.next_multiple_of(1000))
 }
 
 /// A key in messages.
@@ -495,60 +374,6 @@ fn agrees(live: Option<&Live>, seen: &Seen, now: Clock) -> bool {
                 && *expires_at >= live.expires_min
                 && *expires_at <= live.expires_max
                 && (live.lsns.0..=live.lsns.1).contains(lsn)
-        }
-    }
-}
-
-impl Change {
-    fn key(&self) -> Option<&ModelKey> {
-        match self {
-            Change::Put { key, .. }
-            | Change::Delete(key)
-            | Change::Expire(key, _)
-            | Change::Touch(key, ..) => Some(key),
-            Change::Clear(_) => None,
-        }
-    }
-
-    fn apply(&self, state: &mut State, lsn: Lsn) {
-        match self {
-            Change::Put { key, value, value_type, expires_at, label } => {
-                let live = Live {
-                    value: value.clone(),
-                    value_type: *value_type,
-                    expires_min: *expires_at,
-                    expires_max: *expires_at,
-                    lsns: (lsn, lsn),
-                    quantum_ms: 0,
-                    gone: false,
-                    told: Told::Not,
-                    label: *label,
-                    set_expires: *expires_at,
-                    lost: None,
-                };
-                state.insert(key.clone(), live);
-            }
-            Change::Delete(key) => {
-                state.remove(key);
-            }
-            Change::Expire(key, at) => {
-                if let Some(live) = state.get_mut(key) {
-                    live.expires_min = *at;
-                    live.expires_max = *at;
-                    live.quantum_ms = 0;
-                    live.set_expires = *at;
-                    live.lsns = if lsn == Lsn::NONE { live.lsns } else { (lsn, lsn) };
-                }
-            }
-            Change::Touch(key, at, quantum_ms) => {
-                if let Some(live) = state.get_mut(key) {
-                    live.expires_min = Some(*at);
-                    live.expires_max = live.label.cut(Some(whole_second(*at)));
-                    live.quantum_ms = live.quantum_ms.max(*quantum_ms);
-                    live.lsns.1 = if lsn == Lsn::NONE { live.lsns.1 } else { lsn };
-                }
-            }
-            Change::Clear(namespace) => state.retain(|(ns, _), _| ns != namespace),
         }
     }
 }
