@@ -1,16 +1,22 @@
 //! Counting different elements in little memory: PFADD, PFCOUNT, PFMERGE.
 //!
 //! ```text
-//! "HYLL" | 0 | 3 zero bytes | 16384 registers of 6 bits, lowest bits first
-//! "HYLL" | 1 | 3 zero bytes | count x ( register u16, little endian | value u8 )
+//! "HYLL" | 0 | 3 zero bytes | cached count, 8 bytes | 16384 registers of 6 bits, lowest bits first
+//! "HYLL" | 1 | 3 zero bytes | cached count, 8 bytes | runs of registers:
+//!     00nnnnnn             n + 1 registers that are 0
+//!     01nnnnnn nnnnnnnn    n + 1 registers that are 0, high bits first
+//!     1vvvvvnn             n + 1 registers that are v + 1
 //! ```
 //!
-//! Owns: the encoding, which is a string, and the estimate. Few registers are listed, many are an
-//! array.
+//! These are the strings that Redis keeps, so counters move between the two as they are. The cached
+//! count is always marked as out of date (highest bit): it is not worth a write to the log.
+//!
+//! Owns: the encoding, which is a string, and the estimate. Runs while they are short, then an array.
 //! Never knows: how values are stored.
 //! Invariant: registers are below 2^14 and values at most 51; the same elements in any order give
 //! the same registers. The hash and the estimate are those of Redis, so the counts are too.
-//! Source: Ertl, "New cardinality estimation algorithms for `HyperLogLog` sketches", algorithm 6.
+//! Source: Ertl, "New cardinality estimation algorithms for `HyperLogLog` sketches", algorithm 6;
+//! Redis, `hyperloglog.c`.
 
 use emberlog_engine::{Found, Key};
 
@@ -42,7 +48,9 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 const MAGIC: &[u8; 4] = b"HYLL";
-const HEADER_BYTES: usize = 8;
+const HEADER_BYTES: usize = 16;
+/// Where the cached count is marked as out of date, and how.
+const STALE: (usize, u8) = (15, 0x80);
 const DENSE: u8 = 0;
 const SPARSE: u8 = 1;
 const INDEX_BITS: u32 = 14;
@@ -51,58 +59,91 @@ const RANK_BITS: u32 = 64 - INDEX_BITS;
 const VALUE_BITS: usize = 6;
 const VALUE_MAX: u8 = RANK_BITS as u8 + 1;
 const DENSE_BYTES: usize = REGISTERS * VALUE_BITS / 8;
-/// Registers that are listed at most: above, the array is smaller.
-const LISTED_MAX: usize = DENSE_BYTES / 3;
+/// Longest string with runs: Redis' default of `hll-sparse-max-bytes`.
+const SPARSE_BYTES_MAX: usize = 3000;
+/// Longest run in one byte, for zeros and for others; highest value that a run can have.
+const ZEROS_MAX: usize = 64;
+const RUN_MAX: usize = 4;
+const RUN_VALUE_MAX: u8 = 32;
+
+/// Why a string is no counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Invalid {
+    /// Another kind of string.
+    Foreign,
+    /// A counter whose runs or registers make no sense.
+    Corrupt,
+}
 
 /// All registers, one byte each.
-struct Registers(Vec<u8>);
+struct Registers {
+    values: Vec<u8>,
+    /// Was an array, and stays one.
+    dense: bool,
+}
 
 impl Registers {
     fn empty() -> Registers {
-        Registers(vec![0; REGISTERS])
+        Registers { values: vec![0; REGISTERS], dense: false }
     }
 
-    /// Reads a string; `None` if it is no such thing.
-    fn parse(value: &[u8]) -> Option<Registers> {
-        let (header, body) = value.split_at_checked(HEADER_BYTES)?;
-        let mut registers = Registers::empty();
+    fn parse(string: &[u8]) -> Result<Registers, Invalid> {
+        let (header, body) = string.split_at_checked(HEADER_BYTES).ok_or(Invalid::Foreign)?;
         if !header.starts_with(MAGIC) {
-            return None;
+            return Err(Invalid::Foreign);
         }
-        match header[4] {
-            DENSE if body.len() == DENSE_BYTES => {
-                for (at, register) in registers.0.iter_mut().enumerate() {
-                    let (byte, shift) = (at * VALUE_BITS / 8, at * VALUE_BITS % 8);
-                    let next = body.get(byte + 1).copied().unwrap_or(0);
-                    let pair = u16::from_le_bytes([body[byte], next]);
-                    *register = (pair >> shift & 0x3f) as u8;
+        let registers = match header[MAGIC.len()] {
+            DENSE if body.len() == DENSE_BYTES => Registers::parse_dense(body),
+            SPARSE => Registers::parse_runs(body).ok_or(Invalid::Corrupt)?,
+            _ => return Err(Invalid::Foreign),
+        };
+        let sound = registers.values.iter().all(|value| *value <= VALUE_MAX);
+        if sound { Ok(registers) } else { Err(Invalid::Corrupt) }
+    }
+
+    fn parse_dense(body: &[u8]) -> Registers {
+        let register = |at: usize| {
+            let (byte, shift) = (at * VALUE_BITS / 8, at * VALUE_BITS % 8);
+            let next = body.get(byte + 1).copied().unwrap_or(0);
+            (u16::from_le_bytes([body[byte], next]) >> shift & 0x3f) as u8
+        };
+        Registers { values: (0..REGISTERS).map(register).collect(), dense: true }
+    }
+
+    /// `None` if the runs are not of all registers.
+    fn parse_runs(mut body: &[u8]) -> Option<Registers> {
+        let mut values = Vec::with_capacity(REGISTERS);
+        while let [first, rest @ ..] = body {
+            let (value, run);
+            (value, run, body) = match (first >> 6, rest) {
+                (0, rest) => (0, usize::from(*first) + 1, rest),
+                (1, [low, rest @ ..]) => {
+                    (0, usize::from(u16::from_be_bytes([first & 0x3f, *low])) + 1, rest)
                 }
+                (1, []) => return None,
+                (_, rest) => ((first >> 2 & 0x1f) + 1, usize::from(first & 3) + 1, rest),
+            };
+            if run > REGISTERS - values.len() {
+                return None;
             }
-            SPARSE if body.len().is_multiple_of(3) => {
-                for listed in body.chunks_exact(3) {
-                    let at = usize::from(u16::from_le_bytes([listed[0], listed[1]]));
-                    *registers.0.get_mut(at)? = listed[2];
-                }
-            }
-            _ => return None,
+            values.resize(values.len() + run, value);
         }
-        registers.0.iter().all(|value| *value <= VALUE_MAX).then_some(registers)
+        (values.len() == REGISTERS).then_some(Registers { values, dense: false })
     }
 
     fn encode(&self) -> Vec<u8> {
-        let listed = self.0.iter().filter(|value| **value > 0).count();
         let mut out = MAGIC.to_vec();
-        out.extend_from_slice(&[if listed <= LISTED_MAX { SPARSE } else { DENSE }, 0, 0, 0]);
-        if listed <= LISTED_MAX {
-            for (at, value) in self.0.iter().enumerate().filter(|(_, value)| **value > 0) {
-                out.extend_from_slice(&(at as u16).to_le_bytes());
-                out.push(*value);
-            }
+        out.resize(HEADER_BYTES, 0);
+        out[STALE.0] = STALE.1;
+        if !self.dense && self.encode_runs(&mut out) {
+            out[MAGIC.len()] = SPARSE;
             return out;
         }
+        out[MAGIC.len()] = DENSE;
+        out.truncate(HEADER_BYTES);
         out.resize(HEADER_BYTES + DENSE_BYTES, 0);
         let body = &mut out[HEADER_BYTES..];
-        for (at, value) in self.0.iter().enumerate() {
+        for (at, value) in self.values.iter().enumerate() {
             let (byte, shift) = (at * VALUE_BITS / 8, at * VALUE_BITS % 8);
             let [low, high] = (u16::from(*value) << shift).to_le_bytes();
             body[byte] |= low;
@@ -113,24 +154,47 @@ impl Registers {
         out
     }
 
+    /// Whether runs can say it in a short enough string.
+    fn encode_runs(&self, out: &mut Vec<u8>) -> bool {
+        for same in self.values.chunk_by(|a, b| a == b) {
+            let (value, mut left) = (same[0], same.len());
+            if value > RUN_VALUE_MAX {
+                return false;
+            }
+            while left > 0 {
+                let run = if value > 0 { left.min(RUN_MAX) } else { left };
+                let coded = (run - 1) as u16;
+                match value {
+                    0 if run > ZEROS_MAX => out.extend((coded | 0x4000).to_be_bytes()),
+                    0 => out.push(coded as u8),
+                    _ => out.push(0x80 | (value - 1) << 2 | coded as u8),
+                }
+                left -= run;
+            }
+        }
+        out.len() <= SPARSE_BYTES_MAX
+    }
+
     /// Adds an element. Returns whether that changed anything.
     fn add(&mut self, element: &[u8]) -> bool {
         let hash = murmur(element, 0xadc8_3b19);
         let at = (hash & (REGISTERS as u64 - 1)) as usize;
         // The bit above the rank bits ends the run of zeros.
         let rank = (hash >> INDEX_BITS | 1 << RANK_BITS).trailing_zeros() as u8 + 1;
-        let raised = rank > self.0[at];
-        self.0[at] = self.0[at].max(rank);
+        let raised = rank > self.values[at];
+        self.values[at] = self.values[at].max(rank);
         raised
     }
 
     fn merge(&mut self, other: &Registers) {
-        self.0.iter_mut().zip(&other.0).for_each(|(mine, other)| *mine = (*mine).max(*other));
+        self.dense |= other.dense;
+        let both = self.values.iter_mut().zip(&other.values);
+        both.for_each(|(mine, other)| *mine = (*mine).max(*other));
     }
 
     fn count(&self) -> u64 {
         let mut histogram = [0u32; VALUE_MAX as usize + 1];
-        self.0.iter().for_each(|value| histogram[usize::from(*value)] += 1);
+        self.values.iter().for_each(|value| histogram[usize::from(*value)] += 1);
         let m = REGISTERS as f64;
         let of = |value: usize| f64::from(histogram[value]);
         let last = usize::from(VALUE_MAX);
@@ -213,8 +277,13 @@ fn find<'a>(cx: &mut Context<'_>, name: &'a [u8]) -> Result<(Key<'a>, Option<Fou
 }
 
 fn view(found: Option<&Found>) -> Result<Registers, Stop> {
-    let invalid = Stop::error("WRONGTYPE Key is not a valid HyperLogLog string value.");
-    found.map_or(Some(Registers::empty()), |found| Registers::parse(&found.value)).ok_or(invalid)
+    let Some(found) = found else { return Ok(Registers::empty()) };
+    Registers::parse(&found.value).map_err(|invalid| {
+        Stop::error(match invalid {
+            Invalid::Foreign => "WRONGTYPE Key is not a valid HyperLogLog string value.",
+            Invalid::Corrupt => "INVALIDOBJ Corrupted HLL object detected",
+        })
+    })
 }
 
 fn write(
@@ -283,7 +352,7 @@ mod tests {
                 let value = registers.encode();
                 assert_eq!(value.len() > 12_288, n >= 5_000, "{n}");
                 let read = Registers::parse(&value).unwrap();
-                assert_eq!(read.0, registers.0);
+                assert_eq!(read.values, registers.values);
                 // The standard error is 0.81 %.
                 let error = (read.count() as f64 - f64::from(n)).abs() / f64::from(n);
                 assert!(error < 0.03, "{n}: {}", read.count());
@@ -293,15 +362,31 @@ mod tests {
     }
 
     #[test]
+    fn strings_are_those_of_redis() {
+        // PFADD of the element "a" to a key that was not there, then GET, on Redis 7.0.15.
+        let mut registers = Registers::empty();
+        assert_eq!(registers.encode(), b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80\x7f\xff");
+        registers.add(b"a");
+        assert_eq!(registers.encode(), b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80q\xa6\x84NW");
+        registers.dense = true;
+        let dense = registers.encode();
+        assert_eq!((dense.len(), dense[4]), (HEADER_BYTES + DENSE_BYTES, DENSE));
+        assert!(Registers::parse(&dense).unwrap().dense, "an array stays one");
+    }
+
+    #[test]
     fn other_strings_are_refused() {
-        for bad in [
-            &b""[..],
-            b"HYLL",
-            b"HYLL\x01\0\0\0\xff\xff\x01",
-            b"HYLL\0\0\0\0short",
-            b"HYLL\x01\0\0\0\0\0\x3f",
-        ] {
-            assert!(Registers::parse(bad).is_none());
+        let counter =
+            |kind: u8, body: &[u8]| [b"HYLL", &[kind, 0, 0, 0][..], &[0; 8], body].concat();
+        for bad in [&b""[..], b"HYLL", &counter(0, b"short"), &counter(2, b"")] {
+            assert_eq!(Registers::parse(bad).err(), Some(Invalid::Foreign));
+        }
+        // Too few registers, too many, half a run, a value that no hash has.
+        let high = vec![0xff; DENSE_BYTES];
+        for (kind, body) in
+            [(1, &b"\x7f\xfe"[..]), (1, b"\x7f\xff\0"), (1, b"\x7f"), (1, b""), (0, &high)]
+        {
+            assert_eq!(Registers::parse(&counter(kind, body)).err(), Some(Invalid::Corrupt));
         }
     }
 }

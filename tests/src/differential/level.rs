@@ -1,7 +1,7 @@
 //! What both servers may do differently, made the same again, so that it is not told once more by all that
 //! follows.
 //!
-//! Owns: SPOP, and sums of many digits. Must never know: what is a difference.
+//! Owns: SPOP, sums of many digits, the counts that PFCOUNT caches. Must never know: what is a difference.
 //! Invariant: afterwards both sides hold the same.
 
 use std::io;
@@ -19,9 +19,27 @@ pub(super) fn out(
 ) -> io::Result<()> {
     match name(command).as_str() {
         "spop" => spop(command, replies, sides),
+        "pfcount" => cached_count(command, replies, sides),
         name if name.ends_with("incrbyfloat") => sum(command, replies, sides),
         _ => Ok(()),
     }
+}
+
+/// PFCOUNT of one counter, which keeps the count in its string on the reference only
+/// (docs/COMPATIBILITY.md): none on both.
+fn cached_count(command: &Command, replies: &[Value; 2], sides: &mut [Side; 2]) -> io::Result<()> {
+    let ([_, key], [Value::Int(_), Value::Int(_)]) = (command.as_slice(), replies) else {
+        return Ok(());
+    };
+    let word = |word: &[u8]| word.to_vec();
+    let stale = vec![word(b"setrange"), key.clone(), word(b"8"), word(b"\0\0\0\0\0\0\0\x80")];
+    both(sides, |side| {
+        if side.link.call(&[b"exists".to_vec(), key.clone()])? == Value::Int(1) {
+            side.link.call(&stale)?;
+        }
+        Ok(())
+    })
+    .map(|_| ())
 }
 
 /// A sum of more digits than a long double has (docs/COMPATIBILITY.md): both go on from the reference's.
