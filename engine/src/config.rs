@@ -3,6 +3,7 @@
 //! Owns: [`Config`], [`Ack`].
 //! Never knows: where the values come from (flags, TOML, tests).
 
+use crate::format::chunked::CHUNK_BYTES_MIN;
 use crate::units::Location;
 
 /// When a write is acknowledged.
@@ -62,6 +63,9 @@ pub struct Config {
     /// A batch is closed when it has reached this many bytes; larger records get a batch of
     /// their own.
     pub batch_bytes_max: usize,
+    /// Length of the chunks of new large values, in bytes; a power of two from 64 bytes to 16 MiB.
+    /// At most a quarter of a segment is used of it.
+    pub chunk_bytes: u32,
     /// Most bytes of closed batches waiting for the disk before writers have to wait.
     pub pending_bytes_max: usize,
     /// A checkpoint is taken when this many bytes have been appended since the last one.
@@ -90,6 +94,7 @@ impl Default for Config {
             memory_bytes_max: 1 << 30,
             ack: Ack::Durable,
             batch_bytes_max: 256 << 10,
+            chunk_bytes: 256 << 10,
             pending_bytes_max: 32 << 20,
             checkpoint_bytes: 512 << 20,
             segments_ahead: 3,
@@ -148,6 +153,14 @@ impl Config {
         }
         if self.batch_bytes_max < 4096 || self.batch_bytes_max > self.segment_bytes as usize / 2 {
             return fail("batch_bytes_max", "must be from 4096 bytes to half a segment".to_owned());
+        }
+        if !self.chunk_bytes.is_power_of_two()
+            || !(CHUNK_BYTES_MIN..=16 << 20).contains(&self.chunk_bytes)
+        {
+            return fail(
+                "chunk_bytes",
+                "must be a power of two from 64 bytes to 16 MiB".to_owned(),
+            );
         }
         if !(256..=64 << 10).contains(&self.compression.dictionary_bytes) {
             return fail("compression", "a dictionary has from 256 bytes to 64 KiB".to_owned());

@@ -68,12 +68,13 @@ mod value;
 
 pub use config::{Ack, Compression, Config, ConfigError};
 pub use error::OpenError;
+pub use format::chunked::Chunked;
 pub use format::label::{Label, OWNER_BYTES_MAX};
 pub use key::Key;
 pub use recover::Progress;
 pub use shard::{
     Event, Expired, Found, LoadError, Lookup, Owned, Refused, Room, ScannedKey, Shard, Stats,
-    Ticket,
+    Ticket, Upload,
 };
 pub use units::{Lsn, Namespace, UnixMillis};
 pub use value::Value;

@@ -39,7 +39,7 @@ pub(crate) struct Space {
     /// Keys whose identity (47 hash bits) was owned by another key when they were first written:
     /// about 70 among 100 M. Held whole, so that they are exact.
     pub(crate) side: BTreeMap<Box<[u8]>, SideEntry>,
-    /// Owners, limits and hidden keys.
+    /// Owners, limits, hidden keys and large values.
     pub(crate) labels: Labels,
     /// The last clear of this namespace.
     pub(crate) cleared: Lsn,

@@ -83,15 +83,28 @@ impl Namespace {
     /// Keys of the engine itself, such as dictionaries. No client's.
     pub(crate) const INTERNAL: Namespace = Namespace(u16::MAX - 1);
 
+    /// Chunks of large values. No client's.
+    pub(crate) const CHUNKS: Namespace = Namespace(u16::MAX - 2);
+    /// Namespaces of the engine's own.
+    pub(crate) const OWN: usize = 2;
+
     /// The place in a list of namespaces that has the engine's own first.
     pub(crate) fn slot(self) -> usize {
-        if self == Namespace::INTERNAL { 0 } else { usize::from(self.0) + 1 }
+        match self {
+            Namespace::INTERNAL => 0,
+            Namespace::CHUNKS => 1,
+            Namespace(number) => usize::from(number) + Self::OWN,
+        }
     }
 
     /// The namespace in a place of such a list.
     #[expect(clippy::cast_possible_truncation, reason = "lists are made by namespace")]
     pub(crate) fn of_slot(slot: usize) -> Namespace {
-        slot.checked_sub(1).map_or(Namespace::INTERNAL, |number| Namespace(number as u16))
+        match slot {
+            0 => Namespace::INTERNAL,
+            1 => Namespace::CHUNKS,
+            _ => Namespace((slot - Self::OWN) as u16),
+        }
     }
 }
 

@@ -5,16 +5,19 @@
 //! ```
 
 use super::DecodeError;
+use super::chunked::{CHUNKED_BYTES, Chunked};
 use crate::units::UnixMillis;
 
 /// Longest owner, in bytes.
 pub const OWNER_BYTES_MAX: usize = u8::MAX as usize;
 /// Longest extension block.
-pub const EXTENSION_BYTES_MAX: usize = 2 + OWNER_BYTES_MAX + 2 + LIMIT_BYTES + 2;
+pub const EXTENSION_BYTES_MAX: usize =
+    2 + OWNER_BYTES_MAX + 2 + LIMIT_BYTES + 2 + 2 + CHUNKED_BYTES;
 
 const OWNER: u8 = 1;
 const LIMIT: u8 = 2;
 const HIDDEN: u8 = 3;
+const CHUNKED: u8 = 4;
 const LIMIT_BYTES: usize = 6;
 
 /// A key's label: what is known of it in RAM beside its index entry. Most keys have none.
@@ -27,11 +30,15 @@ pub struct Label<'a> {
     pub limit: Option<UnixMillis>,
     /// Neither counted nor found by scans; lookups show it.
     pub hidden: bool,
+    /// The value is in chunks, and the record has none of it. The shard's business: callers of
+    /// [`Shard::put_labelled`](crate::Shard::put_labelled) leave it `None`.
+    pub chunked: Option<Chunked>,
 }
 
 impl<'a> Label<'a> {
     /// No label.
-    pub const NONE: Label<'static> = Label { owner: &[], limit: None, hidden: false };
+    pub const NONE: Label<'static> =
+        Label { owner: &[], limit: None, hidden: false, chunked: None };
 
     /// Whether there is nothing to say.
     pub fn is_none(&self) -> bool {
@@ -54,6 +61,10 @@ impl<'a> Label<'a> {
         }
         if self.hidden {
             out.extend_from_slice(&[HIDDEN, 0]);
+        }
+        if let Some(chunked) = self.chunked {
+            out.extend_from_slice(&[CHUNKED, CHUNKED_BYTES as u8]);
+            out.extend_from_slice(&chunked.encode());
         }
     }
 
@@ -78,6 +89,7 @@ impl<'a> Label<'a> {
                     label.limit = Some(UnixMillis(u64::from_le_bytes(millis)));
                 }
                 (HIDDEN, []) => label.hidden = true,
+                (CHUNKED, field) => label.chunked = Some(Chunked::decode(field)?),
                 _ => return Err(DecodeError::Field("extension")),
             }
             (before, bytes) = (*tag, rest);
@@ -93,10 +105,13 @@ mod tests {
     #[test]
     fn labels_round_trip_and_any_bytes_decode_or_are_refused() {
         let long = [7; OWNER_BYTES_MAX];
+        let large = Some(Chunked { id: 9, len: 1 << 29, chunk_bytes: 256 << 10 });
         for owner in [&b""[..], b"u", &long] {
             for limit in [None, Some(UnixMillis(0)), Some(UnixMillis::MAX)] {
-                for hidden in [false, true] {
-                    let label = Label { owner, limit, hidden };
+                for (hidden, chunked) in
+                    [(false, None), (true, None), (false, large), (true, large)]
+                {
+                    let label = Label { owner, limit, hidden, chunked };
                     let mut bytes = Vec::new();
                     label.encode(&mut bytes);
                     assert!(bytes.len() <= EXTENSION_BYTES_MAX);

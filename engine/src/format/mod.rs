@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod bytes;
 pub mod checkpoint;
+pub mod chunked;
 pub mod label;
 pub mod record;
 pub mod segment;

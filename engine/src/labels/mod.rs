@@ -1,4 +1,5 @@
-//! What RAM knows of a labelled key beside its index entry: owner, limit, whether it is hidden.
+//! What RAM knows of a labelled key beside its index entry: owner, limit, whether it is hidden, where
+//! its chunks are.
 //!
 //! Derived from the records, like the index: a label is set where an entry is set and removed where
 //! it is removed (`space.rs`), so there is none without its entry and no entry without its own.
@@ -14,11 +15,13 @@ mod blobs;
 #[cfg(test)]
 mod tests;
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 use crate::format::checkpoint::LABEL_ROW_BYTES;
+use crate::format::chunked::Chunked;
 use crate::format::label::{EXTENSION_BYTES_MAX, Label, OWNER_BYTES_MAX};
 use crate::index::Identity;
+use crate::key::WordHash;
 use crate::units::UnixMillis;
 
 use blobs::Blobs;
@@ -27,6 +30,7 @@ use blobs::Blobs;
 const NONE: u32 = u32::MAX;
 const ASIDE: u64 = 1 << 62;
 const HIDDEN: u64 = 1 << 61;
+const LARGE: u64 = 1 << 60;
 const FREE: u64 = 1 << 63;
 /// No limit.
 const UNLIMITED: u64 = u64::MAX;
@@ -83,6 +87,12 @@ pub(crate) struct Labels {
     by_name: HashTable<u32>,
     blobs: Blobs,
     hidden: usize,
+    /// Large values, by member.
+    large: HashMap<u32, Chunked, WordHash>,
+    /// Bytes of all large values.
+    large_bytes: u64,
+    /// Large values that no label has any more; whoever removed them takes them from here.
+    dropped: Vec<Chunked>,
     /// Upper bound of what all rows take in a checkpoint.
     row_bytes: usize,
 }
@@ -114,6 +124,26 @@ impl Labels {
         self.hidden
     }
 
+    /// Number of large values.
+    pub(crate) fn large_len(&self) -> usize {
+        self.large.len()
+    }
+
+    /// Bytes of all large values.
+    pub(crate) fn large_bytes(&self) -> u64 {
+        self.large_bytes
+    }
+
+    /// All large values, in no particular order.
+    pub(crate) fn large(&self) -> impl Iterator<Item = &Chunked> {
+        self.large.values()
+    }
+
+    /// The large values that have gone or were replaced since the last call.
+    pub(crate) fn take_dropped(&mut self) -> Vec<Chunked> {
+        std::mem::take(&mut self.dropped)
+    }
+
     /// Bytes that all labels take in a checkpoint, at most.
     pub(crate) fn row_bytes(&self) -> usize {
         self.row_bytes
@@ -131,6 +161,7 @@ impl Labels {
             + self.by_identity.allocation_size()
             + self.by_name.allocation_size()
             + self.blobs.bytes()
+            + self.large.allocation_size()
     }
 
     /// The label of a key, if it has one.
@@ -148,6 +179,7 @@ impl Labels {
             }
             return;
         }
+        let before = old.and_then(|number| self.take_large(number));
         let number = match old {
             Some(number) if self.stays(number, place, label) => number,
             Some(number) => {
@@ -161,6 +193,26 @@ impl Labels {
         self.hidden = self.hidden + usize::from(label.hidden) - usize::from(hidden);
         member.packed = member.packed & !HIDDEN | if label.hidden { HIDDEN } else { 0 };
         member.limit = label.limit.map_or(UNLIMITED, |limit| limit.0);
+        if let Some(chunked) = label.chunked {
+            member.packed |= LARGE;
+            self.large_bytes += chunked.len;
+            self.large.insert(number, chunked);
+        }
+        // Under the same id it is another version of the same value.
+        let id = label.chunked.map(|chunked| chunked.id);
+        self.dropped.extend(before.filter(|before| id != Some(before.id)));
+    }
+
+    /// Takes a member's large value away.
+    fn take_large(&mut self, number: u32) -> Option<Chunked> {
+        let member = &mut self.members[number as usize];
+        if member.packed & LARGE == 0 {
+            return None;
+        }
+        member.packed &= !LARGE;
+        let chunked = self.large.remove(&number)?;
+        self.large_bytes -= chunked.len;
+        Some(chunked)
     }
 
     /// Removes the label of a key, if it has one.
@@ -217,6 +269,11 @@ impl Labels {
                 owner: owner.map_or(&[], |owner| text(owner.name)),
                 limit: (member.limit != UNLIMITED).then_some(UnixMillis(member.limit)),
                 hidden: member.packed & HIDDEN != 0,
+                chunked: if member.packed & LARGE == 0 {
+                    None
+                } else {
+                    self.large.get(&number).copied()
+                },
             },
         }
     }
@@ -273,6 +330,8 @@ impl Labels {
     }
 
     fn remove_member(&mut self, number: u32) {
+        let chunked = self.take_large(number);
+        self.dropped.extend(chunked);
         let old = self.labelled(number);
         self.row_bytes -= row_bytes(old.key.len(), old.label.owner.len());
         self.unlink(number);
@@ -289,7 +348,8 @@ impl Labels {
         let member = &mut self.members[number as usize];
         (member.packed, member.next) = (FREE, next);
         if self.by_identity.is_empty() {
-            *self = Labels::default();
+            let dropped = self.take_dropped();
+            *self = Labels { dropped, ..Labels::default() };
         }
     }
 

@@ -20,7 +20,8 @@ fn check(labels: &Labels, model: &Model) {
     for ((number, aside, key), (owner, limit, hidden)) in model {
         let place = Place { identity: identity(*number), aside: *aside, key };
         let found = labels.get(&place).expect("it is there");
-        let label = Label { owner, limit: limit.map(UnixMillis), hidden: *hidden };
+        let (limit, hidden) = (limit.map(UnixMillis), *hidden);
+        let label = Label { owner, limit, hidden, chunked: None };
         assert_eq!((found.label, found.identity, found.aside), (label, identity(*number), *aside));
         if !owner.is_empty() {
             assert_eq!(found.key, key);
@@ -59,7 +60,8 @@ fn labels_are_a_map_with_chains() {
             let key = key.into_bytes();
             let owner = [&b""[..], b"ann", b"bob", b"a much longer name"][draw(4) as usize];
             let limit = (draw(2) == 0).then_some(draw(1 << 40));
-            let label = Label { owner, limit: limit.map(UnixMillis), hidden: draw(4) == 0 };
+            let hidden = draw(4) == 0;
+            let label = Label { owner, limit: limit.map(UnixMillis), hidden, ..Label::NONE };
             let place = Place { identity: identity(number), aside, key: &key };
             let name = (number, aside, key.clone());
             if draw(4) == 0 {

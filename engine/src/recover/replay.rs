@@ -68,7 +68,7 @@ impl Replay {
         let at = namespace.slot();
         if self.spaces.len() <= at {
             self.spaces.resize_with(at + 1, bulk_space);
-            if at > 0 {
+            if at >= Namespace::OWN {
                 let expected = std::mem::take(&mut self.expected);
                 self.spaces[at].index.reserve_empty(expected);
             }
@@ -170,7 +170,7 @@ impl Replay {
                 self.space(namespace).remove(&Place { identity, aside, key: name });
             }
             Kind::Touch => self.touch(head, name),
-            Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.truncate(1),
+            Kind::Clear if namespace == ALL_NAMESPACES => self.spaces.truncate(Namespace::OWN),
             Kind::Clear if planted!(IgnoreClear) => {}
             Kind::Clear => *self.space(namespace) = bulk_space(),
             Kind::Commit | Kind::Open => {}

@@ -155,6 +155,7 @@ impl Shard {
         if usize::from(batch.stream) == USER_STREAM {
             self.undurable.settle(self.log.durable_lsn());
             self.touches.settle(self.log.durable_lsn());
+            self.let_chunks_go();
             self.confirmed.1 = self.now;
             self.told = (batch.wall(), Some(batch.segment));
         } else {

@@ -141,6 +141,12 @@ impl Shard {
         }
         self.bury(&entry);
         let ended = entry.touch == 0 || self.journal_end(namespace, identity);
+        // Their segments are not used again before the end that was just logged is durable.
+        if ended {
+            self.drop_chunks_of(namespace);
+        } else {
+            self.keep_chunks_until_ended(namespace, identity);
+        }
         self.counters.expired_keys += 1;
         self.expired_at = self.now;
         if let Some(due) = due {

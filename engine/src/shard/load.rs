@@ -126,6 +126,9 @@ impl Shard {
     pub fn release(&mut self, ticket: Ticket) {
         for pin in self.loads.pins.remove(&ticket).unwrap_or_default() {
             self.hot.unpin(pin.namespace, pin.identity, &pin.key);
+            if pin.namespace == Namespace::CHUNKS {
+                self.let_chunk_go(&pin.key);
+            }
         }
     }
 
@@ -343,6 +346,7 @@ impl Shard {
         // RAM until a checkpoint has it.
         self.checkpointing.want();
         self.space_mut(place.namespace).lose_at(place.identity, place.location);
+        self.drop_chunks_of(place.namespace);
     }
 }
 

@@ -63,6 +63,7 @@ impl Shard {
         self.checkpoint();
         self.mark_durable();
         self.adopt_dictionary();
+        self.end_large();
         self.balance();
     }
 
@@ -141,6 +142,7 @@ impl Shard {
         let space = std::mem::take(self.space_mut(namespace));
         space.index.for_each(|_, entry| self.bury(&entry));
         space.side.values().for_each(|side| self.bury(&side.entry));
+        space.labels.large().for_each(|chunked| self.drop_chunks(*chunked));
     }
 }
 

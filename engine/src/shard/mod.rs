@@ -20,6 +20,7 @@ mod compression;
 mod drive;
 mod expire;
 mod far;
+mod large;
 mod listing;
 mod load;
 mod maintain;
@@ -37,6 +38,7 @@ mod untold;
 mod write;
 
 pub use expire::Expired;
+pub use large::Upload;
 pub use load::LoadError;
 pub use owned::Owned;
 pub use read::{Found, Lookup};
@@ -129,6 +131,7 @@ pub struct Shard {
     pace: compaction::Pace,
     checkpointing: checkpointing::Job,
     compression: compression::State,
+    large: large::Large,
     /// The time that the last durable user batch tells, and its segment.
     told: (UnixMillis, Option<SegmentId>),
     /// The last batch that a later one proves durable, and when a user batch was last written.
@@ -185,7 +188,7 @@ impl Shard {
         self.space(namespace).map_or(0, Space::expiring_len)
     }
 
-    /// The longest value that can be stored, in bytes.
+    /// The longest value that can be stored in one piece, in bytes.
     pub fn value_bytes_max(&self) -> usize {
         self.root.segment_bytes as usize / 2
     }
@@ -208,7 +211,7 @@ impl Shard {
 
     /// All but the engine's own.
     fn user_spaces(&self) -> impl Iterator<Item = &Space> {
-        self.spaces.iter().skip(1)
+        self.spaces.iter().skip(Namespace::OWN)
     }
 
     /// Advances the shard's clock, which never goes back.

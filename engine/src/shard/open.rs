@@ -12,7 +12,7 @@ use crate::hot::Hot;
 use crate::io::{BufferPool, Disk, IoError};
 use crate::log::{Append, Log, NO_KEY_MARK, USER_STREAM};
 use crate::recover::{Progress, Recovered, recover};
-use crate::units::UnixMillis;
+use crate::units::{Namespace, UnixMillis};
 
 /// Buffers of records and other small reads.
 pub(super) const SMALL_BUFFER_BYTES: usize = 16 << 10;
@@ -67,7 +67,8 @@ impl Shard {
             recovered.appended_lsn,
             recovered.next_seq,
         );
-        let entries: u64 = spaces.iter().skip(1).map(crate::space::Space::entries).sum();
+        let entries: u64 =
+            spaces.iter().skip(Namespace::OWN).map(crate::space::Space::entries).sum();
         let counters = Counters {
             corrupt_records: recovered.corrupt,
             recovery_records: recovered.records,
@@ -107,6 +108,7 @@ impl Shard {
             pace: compaction::Pace::default(),
             checkpointing,
             compression: super::compression::State::new(config.compression, root.segment_bytes),
+            large: super::large::Large::default(),
             told: (UnixMillis(0), None),
             confirmed: (recovered.appended_lsn, now),
             flush_wanted: false,

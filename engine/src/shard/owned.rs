@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::Shard;
 use super::read::Owner;
 use super::write::Refused;
+use crate::format::chunked::Chunked;
 use crate::format::label::{Label, OWNER_BYTES_MAX};
 use crate::index::{Due, Entry};
 use crate::key::{Key, hash};
@@ -31,18 +32,19 @@ pub(super) struct OwnedLabel {
     owner: Vec<u8>,
     pub(super) limit: Option<UnixMillis>,
     hidden: bool,
+    chunked: Option<Chunked>,
 }
 
 impl From<Labelled<'_>> for OwnedLabel {
     fn from(labelled: Labelled<'_>) -> OwnedLabel {
-        let Label { owner, limit, hidden } = labelled.label;
-        OwnedLabel { owner: owner.to_vec(), limit, hidden }
+        let Label { owner, limit, hidden, chunked } = labelled.label;
+        OwnedLabel { owner: owner.to_vec(), limit, hidden, chunked }
     }
 }
 
 impl OwnedLabel {
     pub(super) fn view(&self) -> Label<'_> {
-        Label { owner: &self.owner, limit: self.limit, hidden: self.hidden }
+        Label { owner: &self.owner, limit: self.limit, hidden: self.hidden, chunked: self.chunked }
     }
 }
 

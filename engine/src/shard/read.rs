@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::expire::Named;
+use crate::format::chunked::Chunked;
 use crate::hot::WARM_MAX;
 use crate::index::{Entry, Identity};
 use crate::key::Key;
@@ -30,6 +31,8 @@ pub enum Lookup {
 pub struct Found {
     /// The value; a reference-counted slice, not a copy.
     pub value: Value,
+    /// A large value: its bytes are in chunks, and `value` is empty.
+    pub chunked: Option<Chunked>,
     /// The type given to [`Shard::put`].
     pub value_type: u8,
     /// Absolute expiry.
@@ -64,13 +67,15 @@ impl Shard {
             if hot.expires_at().is_none_or(|at| at > now) {
                 let found = Found {
                     value: hot.value(),
+                    chunked: None,
                     value_type: hot.value_type(),
                     expires_at: hot.expires_at(),
                     lsn: hot.lsn(),
                     barrier: Lsn::NONE,
                 };
                 self.counters.hot_hits += 1;
-                return Lookup::Found(Found { barrier: self.barrier(key), ..found });
+                let chunked = if found.value.is_empty() { self.chunked(key) } else { None };
+                return Lookup::Found(Found { barrier: self.barrier(key), chunked, ..found });
             }
             let (location, at) = (hot.location(), hot.expires_at());
             self.expire_entry(key.namespace, key.identity, location, at, None);

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use crate::log::SegmentState;
+use crate::units::Namespace;
 
 /// Sizes of things and counts since the store was opened. Names are those of INFO's `# Ember`.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,11 @@ pub struct Stats {
     pub compression_bytes_saved: u64,
     pub dictionaries: u64,
     pub dictionaries_trained: u64,
+    pub large_values: u64,
+    pub large_value_bytes: u64,
+    pub chunks: u64,
+    pub uploads: u64,
+    pub orphan_chunks: u64,
 }
 
 /// What the shard counts as it goes.
@@ -83,6 +89,8 @@ pub(super) struct Counters {
     pub(super) stored_bytes: u64,
     pub(super) packed_puts: u64,
     pub(super) dictionaries_trained: u64,
+    /// Chunks without a manifest that recovery has removed.
+    pub(super) orphan_chunks: u64,
 }
 
 /// Counts by eighths of powers of two: any quantile to within 13 %, in 4 KiB.
@@ -200,6 +208,11 @@ impl Shard {
             compression_bytes_saved: c.value_bytes - c.stored_bytes,
             dictionaries: self.compression.dictionaries() as u64,
             dictionaries_trained: c.dictionaries_trained,
+            large_values: self.user_spaces().map(|space| space.labels.large_len() as u64).sum(),
+            large_value_bytes: self.user_spaces().map(|space| space.labels.large_bytes()).sum(),
+            chunks: self.space(Namespace::CHUNKS).map_or(0, crate::space::Space::entries),
+            uploads: self.uploads() as u64,
+            orphan_chunks: c.orphan_chunks,
         }
     }
 }

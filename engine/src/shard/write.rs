@@ -35,6 +35,9 @@ pub enum Refused {
     /// The caller has not loaded the key first.
     #[error("the key must be loaded before it is written")]
     NotResident,
+    /// Somebody reads the large value whose chunk was to be replaced.
+    #[error("the value is being read, so its chunks cannot be replaced")]
+    Pinned,
 }
 
 /// Whether a write of some size can be taken now.
@@ -84,6 +87,19 @@ impl Shard {
     /// # Errors
     /// [`Refused`], with nothing changed.
     pub fn put_labelled(
+        &mut self,
+        key: &Key<'_>,
+        value_type: u8,
+        value: &[u8],
+        expires_at: Option<UnixMillis>,
+        label: &Label<'_>,
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        self.put_record(key, value_type, value, expires_at, label, now)
+    }
+
+    /// Sets a key to a value, or to the chunks that its label names.
+    pub(super) fn put_record(
         &mut self,
         key: &Key<'_>,
         value_type: u8,
@@ -175,6 +191,7 @@ impl Shard {
         let place = Place { identity: key.identity, aside, key: key.bytes };
         self.space_mut(key.namespace).remove(&place);
         self.bury(old);
+        self.drop_chunks_of(key.namespace);
         Ok(head.lsn)
     }
 
@@ -228,7 +245,7 @@ impl Shard {
             return self.touch(key, &entry, (old_s, new_s), new, now);
         }
         let label = label.unwrap_or_default();
-        self.put_labelled(key, value_type, &value, expires_at, &label.view(), now)
+        self.put_record(key, value_type, &value, expires_at, &label.view(), now)
     }
 
     /// Deletes every key of a namespace with one record.
@@ -287,12 +304,17 @@ impl Shard {
         head.lsn
     }
 
-    fn head(&self, kind: Kind, namespace: Namespace, key: &[u8]) -> Head {
+    pub(super) fn head(&self, kind: Kind, namespace: Namespace, key: &[u8]) -> Head {
         let key_len = key.len() as u16;
         Head { namespace, key_len, ..Head::new(kind, self.log.next_lsn()) }
     }
 
-    fn check_lengths(&self, key: &Key<'_>, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    pub(super) fn check_lengths(
+        &self,
+        key: &Key<'_>,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<(), Refused> {
         let limit = |len, max| if len > max { Err(Refused::TooLarge { len, max }) } else { Ok(()) };
         limit(key.bytes.len(), record::KEY_BYTES_MAX)?;
         limit(value.len(), self.value_bytes_max())?;
@@ -333,7 +355,7 @@ impl Shard {
     }
 
     /// Enters a key's new entry and buries the old one.
-    fn set_entry(
+    pub(super) fn set_entry(
         &mut self,
         key: &Key<'_>,
         entry: Entry,
@@ -351,6 +373,7 @@ impl Shard {
         if let Some(old) = old {
             self.bury(&old);
         }
+        self.drop_chunks_of(key.namespace);
     }
 
     /// The bytes of an entry are no longer needed.

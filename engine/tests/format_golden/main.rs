@@ -220,6 +220,7 @@ fn labels() {
         owner: g.raw("owner"),
         limit: Some(UnixMillis(g.value("limit"))),
         hidden: g.narrow::<u8>("hidden tag") == 3,
+        chunked: None,
     };
     let mut bytes = Vec::new();
     label.encode(&mut bytes);

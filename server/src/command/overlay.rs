@@ -39,7 +39,7 @@ struct OwnLabel {
 
 impl OwnLabel {
     fn view(&self) -> Label<'_> {
-        Label { owner: &self.owner, limit: self.limit, hidden: self.hidden }
+        Label { owner: &self.owner, limit: self.limit, hidden: self.hidden, chunked: None }
     }
 }
 
@@ -324,6 +324,7 @@ impl Context<'_> {
         let stored = self.stored(key)?;
         let found = Found {
             value: value.into(),
+            chunked: None,
             value_type: kind.tag(),
             expires_at,
             lsn: Lsn::NONE,
@@ -332,7 +333,7 @@ impl Context<'_> {
         let after = if label.is_none() {
             After::Value(found)
         } else {
-            let Label { owner, limit, hidden } = *label;
+            let Label { owner, limit, hidden, .. } = *label;
             After::Labelled(found, Box::new(OwnLabel { owner: owner.into(), limit, hidden }))
         };
         if let Some(overlay) = &mut self.overlay {

@@ -247,7 +247,7 @@ pub(super) fn refusal(refused: Refused) -> Stop {
         Refused::Full => text::FULL,
         Refused::Poisoned => text::POISONED,
         Refused::TooLarge { len, max } => too_large(len, max),
-        // Every write follows a lookup in the same step.
-        Refused::NotResident => text::READ_FAILED,
+        // Every write follows a lookup in the same step, and chunks that are read are not replaced.
+        Refused::NotResident | Refused::Pinned => text::READ_FAILED,
     }
 }

@@ -36,7 +36,12 @@ impl ModelLabel {
 
     /// As the engine takes it.
     pub fn view(&self) -> Label<'static> {
-        Label { owner: owner_name(self.owner), limit: self.limit, hidden: self.hidden }
+        Label {
+            owner: owner_name(self.owner),
+            limit: self.limit,
+            hidden: self.hidden,
+            chunked: None,
+        }
     }
 
     /// An expiry, cut at the limit.

@@ -110,7 +110,7 @@ fn view(found: &Found) -> Result<Session<'_>, Stop> {
 
 /// Writes a session, which begins a new idle time.
 fn store(cx: &mut Context<'_>, key: &Key<'_>, session: &Session<'_>) -> Result<(), Stop> {
-    let label = Label { owner: session.user, limit: session.absolute, hidden: false };
+    let label = Label { owner: session.user, limit: session.absolute, ..Label::NONE };
     let expires_at = session.expires_at(cx.now);
     cx.put_labelled(key, Kind::Session, &session.encode(), expires_at, &label)
 }

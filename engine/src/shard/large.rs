@@ -1,0 +1,391 @@
+//! Large values: a record without a value, the *manifest*, whose label names chunks, which are records
+//! of the engine's own namespace [`Namespace::CHUNKS`].
+//!
+//! Chunks are appended before their manifest, so a manifest that is there has its chunks. They have no
+//! tombstones: what drops a manifest drops them from the index, and a recovery removes those that no
+//! manifest has (`docs/decisions/0023-large-values.md`).
+//!
+//! Owns: chunks, from upload to end; [`Upload`].
+//! Never knows: what the bytes mean, who streams them.
+//! Invariant: the chunks in the index are those of all manifests, of open uploads, and of values that
+//! have gone while somebody still reads them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Shard;
+use super::write::Refused;
+use crate::format::chunked::{CHUNK_KEY_BYTES, CHUNKS_MAX, Chunked, chunk_key};
+use crate::format::label::Label;
+use crate::format::record::{self, Head, Kind};
+use crate::hot::NewEntry;
+use crate::index::{Entry, Expiry, Identity, SizeClass};
+use crate::key::Key;
+use crate::labels::Place;
+use crate::space::Slot;
+use crate::units::{Lsn, Namespace, UnixMillis};
+
+/// Stands for the keys of all chunks where keys that begin alike are taken to have values alike.
+const KIND: &[u8] = b"chunk";
+
+/// A large value on its way in. What is neither put nor dropped takes its place until a restart.
+#[derive(Debug)]
+#[must_use]
+pub struct Upload {
+    /// Names the chunks; 0 before the first.
+    pub id: u64,
+    /// Chunks appended.
+    pub chunks: u32,
+    /// Bytes appended.
+    pub len: u64,
+    /// Length of every chunk but the last.
+    pub chunk_bytes: u32,
+}
+
+impl Upload {
+    /// What it would be as a value.
+    fn chunked(&self) -> Chunked {
+        Chunked { id: self.id, len: self.len, chunk_bytes: self.chunk_bytes }
+    }
+}
+
+/// Somebody reads a large value.
+#[derive(Debug)]
+struct Pinned {
+    readers: usize,
+    /// It has gone meanwhile: its chunks go with the last reader.
+    gone: Option<Chunked>,
+}
+
+/// What is known of large values beside their labels.
+#[derive(Default)]
+pub(super) struct Large {
+    /// Chunks of open uploads, by id.
+    open: BTreeMap<u64, u32>,
+    /// By id.
+    pinned: BTreeMap<u64, Pinned>,
+    /// Values that have expired, whose keys' ends could not be logged yet.
+    ended: Vec<(Namespace, Identity, Chunked)>,
+    /// Chunks in RAM because they are not on the disk yet.
+    fresh: VecDeque<(Lsn, [u8; CHUNK_KEY_BYTES])>,
+}
+
+impl Shard {
+    /// Length of the chunks of new large values, in bytes.
+    pub fn chunk_bytes(&self) -> usize {
+        (self.config.chunk_bytes).min(self.root.segment_bytes / 4) as usize
+    }
+
+    /// Starts an upload; nothing is written.
+    pub fn begin_chunks(&mut self) -> Upload {
+        Upload { id: 0, chunks: 0, len: 0, chunk_bytes: self.chunk_bytes() as u32 }
+    }
+
+    /// Appends the next chunk of an upload: of [`Shard::chunk_bytes`], or shorter if it is the last.
+    /// Ask for [`Shard::room`] first.
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed.
+    ///
+    /// # Panics
+    /// When the chunk before was a short one, and so the last.
+    pub fn put_chunk(
+        &mut self,
+        upload: &mut Upload,
+        bytes: &[u8],
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        let full = u64::from(upload.chunks) * u64::from(upload.chunk_bytes);
+        assert!(upload.len == full, "only the last chunk is short");
+        let number = upload.chunks;
+        // No other record ever has the first chunk's LSN.
+        let id = if upload.id == 0 { self.log.next_lsn().0 } else { upload.id };
+        self.advance(now);
+        let lsn = self.write_chunk((id, number), true, upload.chunk_bytes, bytes)?;
+        upload.id = id;
+        upload.chunks += 1;
+        upload.len += bytes.len() as u64;
+        self.large.open.insert(id, upload.chunks);
+        Ok(lsn)
+    }
+
+    /// Makes an upload the value of a key; otherwise as [`Shard::put_labelled`]. The barrier covers the
+    /// chunks too.
+    ///
+    /// # Errors
+    /// [`Refused`]: the key has not changed, and the upload is dropped.
+    pub fn put_chunked(
+        &mut self,
+        key: &Key<'_>,
+        value_type: u8,
+        mut upload: Upload,
+        expires_at: Option<UnixMillis>,
+        label: &Label<'_>,
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        if upload.id == 0 {
+            upload.id = self.log.next_lsn().0;
+        }
+        let chunked = upload.chunked();
+        let label = Label { chunked: Some(chunked), ..*label };
+        match self.put_record(key, value_type, &[], expires_at, &label, now) {
+            Ok(lsn) => {
+                self.large.open.remove(&chunked.id);
+                Ok(lsn)
+            }
+            Err(refused) => {
+                self.drop_upload(upload);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Gives an upload's chunks back.
+    pub fn drop_upload(&mut self, upload: Upload) {
+        self.large.open.remove(&upload.id);
+        self.drop_numbers(upload.id, 0..upload.chunks);
+    }
+
+    /// Replaces a chunk of a key's large value, or appends the next one, and adjusts the length in
+    /// `chunked`: that is to be told by [`Shard::rewrite_chunked`] in the same group, between
+    /// [`Shard::begin`] and [`Shard::commit`]. Ask for room for the whole group first. Every chunk but
+    /// the last must be full in the end.
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed; [`Refused::Pinned`] while somebody reads the value: copy it.
+    ///
+    /// # Panics
+    /// When no group was begun, or the chunk before the next one is not full.
+    pub fn replace_chunk(
+        &mut self,
+        chunked: &mut Chunked,
+        number: u32,
+        bytes: &[u8],
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        assert!(self.group.is_some(), "chunks are replaced in a group, with their manifest");
+        if self.chunks_pinned(chunked) {
+            return Err(Refused::Pinned);
+        }
+        let (chunks, start) =
+            (chunked.chunks(), u64::from(number) * u64::from(chunked.chunk_bytes));
+        let next = number == chunks && chunked.len == start;
+        assert!(number < chunks || next, "chunks follow one another");
+        let last = number + 1 >= chunks;
+        assert!(last || bytes.len() == chunked.chunk_len(number), "only the last chunk is short");
+        self.advance(now);
+        let lsn = self.write_chunk((chunked.id, number), next, chunked.chunk_bytes, bytes)?;
+        if last {
+            chunked.len = start + bytes.len() as u64;
+        }
+        Ok(lsn)
+    }
+
+    /// Sets a key to a large value whose chunks are there: after [`Shard::replace_chunk`], or the
+    /// value of another key that is deleted in the same group while its chunks are pinned. Otherwise
+    /// as [`Shard::put_labelled`].
+    ///
+    /// # Errors
+    /// [`Refused`], with nothing changed.
+    pub fn rewrite_chunked(
+        &mut self,
+        key: &Key<'_>,
+        value_type: u8,
+        chunked: &Chunked,
+        expires_at: Option<UnixMillis>,
+        label: &Label<'_>,
+        now: UnixMillis,
+    ) -> Result<Lsn, Refused> {
+        let label = Label { chunked: Some(*chunked), ..*label };
+        let old = self.chunked(key).filter(|old| old.id == chunked.id);
+        let lsn = self.put_record(key, value_type, &[], expires_at, &label, now)?;
+        if let Some(old) = old {
+            self.drop_numbers(chunked.id, chunked.chunks()..old.chunks());
+        }
+        if let Some(pinned) = self.large.pinned.get_mut(&chunked.id) {
+            pinned.gone = None;
+        }
+        Ok(lsn)
+    }
+
+    /// The key of a chunk, for [`Shard::lookup`] and [`Shard::load`]. If it turns out to be absent or
+    /// lost, the value is damaged.
+    pub fn chunk_key<'b>(
+        &self,
+        chunked: &Chunked,
+        number: u32,
+        buffer: &'b mut [u8; CHUNK_KEY_BYTES],
+    ) -> Key<'b> {
+        *buffer = chunk_key(chunked.id, number);
+        self.key(Namespace::CHUNKS, buffer)
+    }
+
+    /// Keeps the chunks of a large value for a reader, whatever becomes of its key, until as many calls
+    /// of [`Shard::unpin_chunks`]. They stay on the disk; a chunk is in RAM only while it is loaded.
+    pub fn pin_chunks(&mut self, chunked: &Chunked) {
+        let pinned = Pinned { readers: 0, gone: None };
+        self.large.pinned.entry(chunked.id).or_insert(pinned).readers += 1;
+    }
+
+    /// A reader has done. If the value has gone meanwhile and nobody else reads it, its chunks go.
+    pub fn unpin_chunks(&mut self, chunked: &Chunked) {
+        let Some(pinned) = self.large.pinned.get_mut(&chunked.id) else { return };
+        pinned.readers = pinned.readers.saturating_sub(1);
+        if pinned.readers == 0
+            && let Some(Pinned { gone: Some(gone), .. }) = self.large.pinned.remove(&chunked.id)
+        {
+            self.drop_numbers(gone.id, 0..gone.chunks());
+        }
+    }
+
+    /// Whether somebody reads a large value, so that its chunks must not be replaced.
+    pub fn chunks_pinned(&self, chunked: &Chunked) -> bool {
+        self.large.pinned.contains_key(&chunked.id)
+    }
+
+    /// Uploads that have a chunk and have been neither put nor dropped.
+    pub(super) fn uploads(&self) -> usize {
+        self.large.open.len()
+    }
+
+    /// The chunks of a resident key, if its value is a large one.
+    pub(super) fn chunked(&self, key: &Key<'_>) -> Option<Chunked> {
+        let space = self.space(key.namespace).filter(|space| space.labels.large_len() > 0)?;
+        let aside = matches!(space.slot(key), Slot::Side(_));
+        space.labels.get(&Place { identity: key.identity, aside, key: key.bytes })?.label.chunked
+    }
+
+    /// Appends a chunk's record and enters it, in place of the one of that number if there is one.
+    fn write_chunk(
+        &mut self,
+        (id, number): (u64, u32),
+        is_new: bool,
+        chunk_bytes: u32,
+        bytes: &[u8],
+    ) -> Result<Lsn, Refused> {
+        let too_large = |len, max| Err(Refused::TooLarge { len, max });
+        if bytes.len() > chunk_bytes as usize {
+            return too_large(bytes.len(), chunk_bytes as usize);
+        }
+        if u64::from(number) >= CHUNKS_MAX {
+            return too_large(number as usize, CHUNKS_MAX as usize);
+        }
+        let name = chunk_key(id, number);
+        let key = self.key(Namespace::CHUNKS, &name);
+        self.check_lengths(&key, &name, bytes)?;
+        let (old, aside) = self.chunk_slot(&key, is_new);
+        let mut head = Head {
+            value_len: bytes.len() as u32,
+            flags: if aside { record::SIDE } else { 0 },
+            ..self.head(Kind::Put, key.namespace, key.bytes)
+        };
+        let packed = self.pack(&mut head, KIND, bytes);
+        let stored = packed.as_deref().unwrap_or(bytes);
+        let location = self.append(&head, key.bytes, stored, key.packed())?;
+        self.packed(bytes, packed);
+        let size = SizeClass::of(head.record_bytes());
+        let entry = Entry { location, size, expiry: Expiry::NONE, freq: 0, touch: 0 };
+        self.set_entry(&key, entry, old, aside, &Label::NONE);
+        // Until it is on the disk it can be read from here only.
+        let written = NewEntry {
+            namespace: key.namespace,
+            identity: key.identity,
+            key: key.bytes,
+            value: bytes,
+            value_type: 0,
+            expires_at: None,
+            lsn: head.lsn,
+            location,
+        };
+        self.hot.insert(&written, 0);
+        self.large.fresh.push_back((head.lsn, name));
+        Ok(head.lsn)
+    }
+
+    /// Where a chunk's entry is or goes, and whether that is the side table. If its identity is taken,
+    /// then by itself, unless it is new: chunks are never looked for in vain.
+    fn chunk_slot(&self, key: &Key<'_>, is_new: bool) -> (Option<Entry>, bool) {
+        let slot = self.space(key.namespace).map_or(Slot::Free, |space| space.slot(key));
+        match slot {
+            Slot::Free => (None, false),
+            Slot::Side(entry) => (Some(entry), true),
+            Slot::Index(_) if is_new => (None, true),
+            Slot::Index(entry) => (Some(entry), false),
+        }
+    }
+
+    /// Drops the chunks of the large values that a namespace's labels have lost.
+    pub(super) fn drop_chunks_of(&mut self, namespace: Namespace) {
+        for chunked in self.space_mut(namespace).labels.take_dropped() {
+            self.drop_chunks(chunked);
+        }
+    }
+
+    /// Drops the chunks of a value that has gone, or leaves that to its last reader.
+    pub(super) fn drop_chunks(&mut self, chunked: Chunked) {
+        if let Some(pinned) = self.large.pinned.get_mut(&chunked.id) {
+            pinned.gone = Some(chunked);
+            return;
+        }
+        self.drop_numbers(chunked.id, 0..chunked.chunks());
+    }
+
+    /// What is on the disk now need not be in RAM any longer: a value as long as the memory passes
+    /// through without pushing everything else out.
+    pub(super) fn let_chunks_go(&mut self) {
+        let durable = self.log.durable_lsn();
+        while let Some((_, name)) = self.large.fresh.pop_front_if(|(lsn, _)| *lsn <= durable) {
+            self.let_chunk_go(&name);
+        }
+    }
+
+    /// Takes a chunk that nobody holds out of RAM, if it is on the disk.
+    pub(super) fn let_chunk_go(&mut self, name: &[u8]) {
+        let key = self.key(Namespace::CHUNKS, name);
+        let durable = self.log.durable_lsn();
+        let hot = self.hot.peek(key.namespace, key.identity, key.bytes);
+        if hot.is_some_and(|hot| !hot.is_pinned() && hot.lsn() <= durable) {
+            self.hot.remove(key.namespace, key.identity, key.bytes);
+        }
+    }
+
+    /// A key has expired whose end could not be logged: after a crash it might be back, and must then
+    /// have its chunks. They are dropped when its end is logged, or it was written again.
+    pub(super) fn keep_chunks_until_ended(&mut self, namespace: Namespace, identity: Identity) {
+        for chunked in self.space_mut(namespace).labels.take_dropped() {
+            self.large.ended.push((namespace, identity, chunked));
+        }
+    }
+
+    /// Logs the ends of keys that found no room before, and drops their chunks.
+    pub(super) fn end_large(&mut self) {
+        if self.group.is_some() || self.poisoned {
+            return;
+        }
+        for (namespace, identity, chunked) in std::mem::take(&mut self.large.ended) {
+            let space = self.space(namespace);
+            let written = space.is_some_and(|space| space.index.get(identity).is_some());
+            if written || self.journal_end(namespace, identity) {
+                self.drop_chunks(chunked);
+            } else {
+                self.large.ended.push((namespace, identity, chunked));
+            }
+        }
+    }
+
+    fn drop_numbers(&mut self, id: u64, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            let name = chunk_key(id, number);
+            let key = self.key(Namespace::CHUNKS, &name);
+            let slot = self.space(key.namespace).map_or(Slot::Free, |space| space.slot(&key));
+            let (entry, aside) = match slot {
+                Slot::Free => continue,
+                Slot::Index(entry) => (entry, false),
+                Slot::Side(entry) => (entry, true),
+            };
+            let place = Place { identity: key.identity, aside, key: key.bytes };
+            self.space_mut(key.namespace).remove(&place);
+            self.hot.remove(key.namespace, key.identity, key.bytes);
+            self.bury(&entry);
+        }
+    }
+}
