@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 
 use super::server::{Client, Reply, Server, push};
-use super::{Bar, Section, Settings, Table};
+use super::{Bar, Plot, Section, Series, Settings, Table};
 
 /// Probe keys in one measurement.
 const PROBES: u64 = 1000;
@@ -33,6 +33,11 @@ impl Lags {
     fn quantile(&self, per_mille: u64) -> Option<u64> {
         let rank = (PROBES * per_mille).div_ceil(1000).max(1);
         self.0.get(usize::try_from(rank - 1).ok()?).copied()
+    }
+
+    /// The same for a picture, where what never came stands at the end of patience.
+    fn height(&self, per_mille: u64) -> f64 {
+        self.quantile(per_mille).map_or(PATIENCE.as_secs_f64() * 1000.0, |lag| lag.max(1) as f64)
     }
 
     fn cell(&self, per_mille: u64) -> String {
@@ -155,6 +160,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     let mut table = Table::new("Lag of `expired` events.", &head);
     let mut idle = Table::new("Percent of a core, idle.", &["other keys", "Emberlog", "peer"]);
     let counts: &[u64] = settings.pick(&[1, 10_000, 100_000, 1_000_000, 10_000_000], &[1, 10_000]);
+    let (mut drawn, mut drawn_peer) = (Vec::new(), Vec::new());
     for &count in counts {
         let restarts = count == settings.pick(1_000_000, 10_000);
         let mine = measure(settings, &settings.emberlog, &ours, count, restarts)?;
@@ -162,6 +168,8 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
         let peer = measure(settings, &settings.peer, &theirs, count, false)?;
         eprintln!("   {count}: peer p50 {} ms, {} events", peer.lags.cell(500), peer.lags.0.len());
         table.row(mine.lags.cells(format!("{count}, Emberlog")));
+        drawn.push((count as f64, mine.lags.height(999)));
+        drawn_peer.push((count as f64, peer.lags.height(999)));
         if let Some(cold) = &mine.cold {
             table.row(cold.cells(format!("{count}, Emberlog, on disk only")));
             let worst = cold.quantile(999).context("events of keys on disk")?;
@@ -183,5 +191,15 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
         }
     }
     section.tables = vec![table, idle];
+    section.plots.push(Plot {
+        file: "expiry",
+        title: "p99.9 lag of expired events (at 180,000 ms: had not come)".to_owned(),
+        axes: ("other volatile keys", "ms"),
+        log: (true, true),
+        series: vec![
+            Series { name: "emberlog".into(), points: drawn },
+            Series { name: "peer".into(), points: drawn_peer },
+        ],
+    });
     Ok(section)
 }

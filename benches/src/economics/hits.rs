@@ -7,7 +7,7 @@ use emberlog_engine::hot::{Hot, NewEntry};
 use emberlog_engine::index::Identity;
 use emberlog_engine::units::{KeyHash, Location, Lsn, Namespace};
 
-use super::{Bar, Section, Settings, Table};
+use super::{Bar, Plot, Section, Series, Settings, Table};
 
 /// `SplitMix64`.
 fn mix(n: u64) -> u64 {
@@ -188,6 +188,9 @@ fn hit_ratio(cache: &mut dyn Cache, trace: &Trace) -> f64 {
     hits as f64 * 100.0 / rest.len() as f64
 }
 
+/// The trace that the picture shows.
+const DRAWN: &str = "Zipf 0.9, 20 % scans";
+
 /// Runs the part.
 #[expect(clippy::unnecessary_wraps, reason = "all parts look alike")]
 pub(super) fn run(settings: &Settings) -> Result<Section> {
@@ -212,6 +215,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     let head = ["trace", "budget", "emberlog %", "LRU %", "moka %", "over LRU", "over moka"];
     let mut table = Table::new("Hit ratios", &head);
     let (mut over_lru, mut over_moka) = (f64::MAX, f64::MAX);
+    let mut drawn = [const { Vec::new() }; 3];
     for trace in &traces {
         let shares: &[usize] =
             if trace.name == "sessions" { &[50, 100, 200] } else { &[2, 10, 30] };
@@ -229,6 +233,10 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
                 hit_ratio(&mut lru, trace),
                 hit_ratio(&mut moka, trace),
             ];
+            if trace.name == DRAWN {
+                let points = drawn.iter_mut().zip(ratios);
+                points.for_each(|(points, ratio)| points.push((*share as f64, ratio)));
+            }
             over_lru = over_lru.min(ratios[0] - ratios[1]);
             over_moka = over_moka.min(ratios[0] - ratios[2]);
             let cells = ratios.iter().map(|ratio| format!("{ratio:.2}"));
@@ -243,5 +251,13 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
         Bar::at_least("hit ratio over moka's, least of all rows", over_moka, -1.0, "points"),
     ];
     section.tables.push(table);
+    let named = ["emberlog", "LRU", "moka"].into_iter().zip(drawn);
+    section.plots.push(Plot {
+        file: "hits",
+        title: format!("Hit ratio, {DRAWN}"),
+        axes: ("budget, percent of all bytes", "percent"),
+        log: (false, false),
+        series: named.map(|(name, points)| Series { name: name.into(), points }).collect(),
+    });
     Ok(section)
 }

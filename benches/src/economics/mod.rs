@@ -44,7 +44,8 @@ struct Part {
     run: fn(&Settings) -> Result<Section>,
 }
 
-/// All parts, in the order in which they are run and reported.
+/// All parts, in the order in which they are run: first those that measure time, which need a quiet
+/// machine, then those that count (`compression` has both).
 const PARTS: &[Part] = &[
     Part {
         name: "index",
@@ -52,29 +53,14 @@ const PARTS: &[Part] = &[
         run: index::run,
     },
     Part {
-        name: "expiry",
-        about: "lag of expired events among up to ten million volatile keys, beside the peer",
-        run: expiry::run,
-    },
-    Part {
-        name: "touch",
-        about: "device bytes of moving a session's expiry, beside the peer",
-        run: touch::run,
-    },
-    Part {
-        name: "hits",
-        about: "hit ratio of the hot set at equal bytes, beside LRU and W-TinyLFU",
-        run: hits::run,
-    },
-    Part {
         name: "memory",
         about: "resident memory under --maxmemory, whatever the server does",
         run: memory::run,
     },
     Part {
-        name: "amplification",
-        about: "bytes written for each byte of a user's, when the disk is 85 % full",
-        run: amplification::run,
+        name: "expiry",
+        about: "lag of expired events among up to ten million volatile keys, beside the peer",
+        run: expiry::run,
     },
     Part {
         name: "compaction",
@@ -91,17 +77,32 @@ const PARTS: &[Part] = &[
         about: "how long others wait while the index is written to a checkpoint",
         run: checkpoint::run,
     },
+    Part { name: "scan", about: "what it costs to list keys that are not in RAM", run: scan::run },
     Part {
         name: "compression",
         about: "bytes won and CPU time spent by compression, on against off",
         run: compression::run,
     },
     Part {
+        name: "hits",
+        about: "hit ratio of the hot set at equal bytes, beside LRU and W-TinyLFU",
+        run: hits::run,
+    },
+    Part {
+        name: "amplification",
+        about: "bytes written for each byte of a user's, when the disk is 85 % full",
+        run: amplification::run,
+    },
+    Part {
+        name: "touch",
+        about: "device bytes of moving a session's expiry, beside the peer",
+        run: touch::run,
+    },
+    Part {
         name: "sessions",
         about: "RAM of an idle session and bytes of a page view, beside the peer",
         run: objects::run,
     },
-    Part { name: "scan", about: "what it costs to list keys that are not in RAM", run: scan::run },
 ];
 
 /// Measures the economics and fills in the results file.
