@@ -28,7 +28,7 @@ fn carry_out(program: &Program) -> Outcome {
 }
 
 /// Seeds that found bugs, with the profile; what each found stands in `docs/RELIABILITY.md`.
-const CORPUS: [(u64, Profile); 52] = [
+const CORPUS: [(u64, Profile); 53] = [
     (1, Profile::Calm),
     (3, Profile::Calm),
     (10, Profile::Calm),
@@ -81,6 +81,7 @@ const CORPUS: [(u64, Profile); 52] = [
     (135_793, Profile::Beyond),
     (700_940, Profile::Beyond),
     (705_696, Profile::Beyond),
+    (816_178, Profile::Beyond),
 ];
 
 #[test]

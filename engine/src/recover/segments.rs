@@ -293,11 +293,9 @@ fn inspect(
         if !fresh {
             tracing::error!(segment = segment.0, "a segment header is damaged");
         }
-        match newest {
-            Some(incarnation) => incarnation,
-            None if fresh => Incarnation(0),
-            None => last_incarnation(disk, root, segment),
-        }
+        // A footer alone may be of the use before: where this one's own never arrived.
+        let found = if fresh { None } else { Some(last_incarnation(disk, root, segment)) };
+        newest.max(found).unwrap_or_default()
     };
     let told = told.filter(|tail| tail.incarnation == incarnation).max_by_key(|tail| tail.seq);
     let proved = told.map(|&Tail { end, seq, .. }| Proved { end, seq, sealed: false });
@@ -328,8 +326,7 @@ fn inspect(
     Ok(source)
 }
 
-/// The newest use of a segment whose header, trailer and first batch are all damaged, by the batches
-/// in it.
+/// The newest use of a segment whose header is damaged, by the batches in it.
 fn last_incarnation(disk: &mut Blocking<'_>, root: &Superblock, segment: SegmentId) -> Incarnation {
     let (bytes, _) = disk.read_all(FileId::Segment(segment), root.segment_bytes);
     let heads = bytes.chunks(512).filter_map(|block| BatchHead::decode(block).ok());
