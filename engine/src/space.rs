@@ -100,6 +100,15 @@ impl Space {
         self.labels.get(&Place { identity, aside: false, key: &[] })
     }
 
+    /// The entry of a labelled key.
+    pub(crate) fn entry_of(&self, labelled: &Labelled<'_>) -> Option<Entry> {
+        if labelled.aside {
+            self.side.get(labelled.key).map(|side| side.entry)
+        } else {
+            self.index.get(labelled.identity)
+        }
+    }
+
     /// The label of the key whose entry is at `location`, wherever that is held.
     pub(crate) fn labelled_at(
         &self,

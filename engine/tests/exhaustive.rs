@@ -61,6 +61,7 @@ fn program(
         buggify: false,
         setup: setup(),
         labelled: completions % 2 == 1,
+        chunk_bytes: 1024,
         ops,
     }
 }

@@ -88,8 +88,10 @@ const CORPUS: [(u64, Profile); 53] = [
 fn seeds_that_once_found_a_bug() {
     for (seed, profile) in CORPUS {
         world(seed, profile);
-        // As it was when it found its bug.
-        carry_out(&Program { labelled: false, ..Program::draw(seed, profile) });
+        // As it was when it found its bug: without large values, and some without labels.
+        let plain = Program::draw_plain(seed, profile);
+        carry_out(&plain);
+        carry_out(&Program { labelled: false, ..plain });
     }
 }
 

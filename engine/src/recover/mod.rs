@@ -13,6 +13,7 @@
 #![deny(clippy::cast_possible_truncation)]
 
 mod disk;
+mod orphans;
 mod replay;
 mod root;
 mod rows;
@@ -63,6 +64,8 @@ pub(crate) struct Recovered {
     /// Bytes of log that had to be replayed.
     pub(crate) replayed_bytes: u64,
     pub(crate) corrupt: u64,
+    /// Chunks removed because no manifest named them.
+    pub(crate) orphan_chunks: u64,
     /// A group was left unfinished: an open record must go into the log before anything else.
     pub(crate) void_group: bool,
     pub(crate) now: UnixMillis,
@@ -116,6 +119,10 @@ pub(crate) fn recover(
     }
     replay.settle(|id| has_data.get(id.0 as usize).copied().unwrap_or(false));
     replay.finish();
+    if replay.swept != orphans::Swept::default() {
+        let orphans::Swept { orphans, ended } = replay.swept;
+        tracing::info!(orphans, ended, "chunks of large values that have gone are removed");
+    }
     let corrupt = replay.lost + spoiled + sources.iter().map(|s| u64::from(s.damages)).sum::<u64>();
     let known = seal::Known { start, tails: &tails };
     let segments = seal::table(&mut disk, &root, config, &sources, &replay.spaces, &known)?;
@@ -134,6 +141,7 @@ pub(crate) fn recover(
         records: replay.records,
         replayed_bytes: replayed * u64::from(root.segment_bytes),
         corrupt,
+        orphan_chunks: replay.swept.orphans,
         void_group: void.is_some(),
         now,
         root,

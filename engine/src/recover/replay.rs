@@ -4,6 +4,7 @@
 //! that order, unconditionally, repeats history: what compaction dropped was superseded by, or
 //! carried on in, a later batch.
 
+use super::orphans::{self, Swept};
 use crate::format::label::Label;
 use crate::format::record::{ALL_NAMESPACES, GROUPED, Head, Kind, SIDE};
 use crate::format::segment::RecordRow;
@@ -43,6 +44,8 @@ pub(super) struct Replay {
     pub(super) records: u64,
     /// Entries that could not be recovered.
     pub(super) lost: u64,
+    /// What chunks of large values came to.
+    pub(super) swept: Swept,
 }
 
 impl Replay {
@@ -57,6 +60,7 @@ impl Replay {
             expected: 0,
             records: 0,
             lost: 0,
+            swept: Swept::default(),
         }
     }
 
@@ -90,6 +94,8 @@ impl Replay {
     /// Everything is in: the indexes take no more than they need.
     pub(super) fn finish(&mut self) {
         for space in &mut self.spaces {
+            // Their chunks have gone with the orphans.
+            drop(space.labels.take_dropped());
             space.index.end_bulk();
         }
     }
@@ -262,7 +268,9 @@ impl Replay {
             let recycled = recycled(entry.location.split(segment_bytes).0);
             recycled.filter(|_| entry.location != LOST).map(|at| at.max(now))
         };
-        for space in &mut self.spaces {
+        for (slot, space) in self.spaces.iter_mut().enumerate() {
+            // A chunk that was dropped left no record of that: its manifest will tell.
+            let chunks = slot == Namespace::CHUNKS.slot();
             // Page by page, so that what is found takes little RAM.
             for page in 0..space.index.pages() {
                 let mut found = Vec::new();
@@ -272,14 +280,15 @@ impl Replay {
                     }
                 });
                 for (identity, expiry, at) in found {
-                    if expiry.may_have_passed(at) {
+                    if chunks || expiry.may_have_passed(at) {
                         space.index.remove(identity);
                     } else {
                         space.index.insert(identity, Entry { expiry, ..lost_entry() });
                     }
                 }
             }
-            let passed = |e: &Entry| stale(e).is_some_and(|at| e.expiry.may_have_passed(at));
+            let passed =
+                |e: &Entry| stale(e).is_some_and(|at| chunks || e.expiry.may_have_passed(at));
             space.side.retain(|_, side| !passed(&side.entry));
             for side in space.side.values_mut().filter(|side| stale(&side.entry).is_some()) {
                 side.entry = Entry { expiry: side.entry.expiry, ..lost_entry() };
@@ -294,7 +303,15 @@ impl Replay {
         let dangling = |entry: &Entry| {
             entry.location != LOST && !segment_ok(entry.location.split(segment_bytes).0)
         };
-        for space in &mut self.spaces {
+        let chunks = Namespace::CHUNKS.slot();
+        let slots = (0..self.spaces.len()).filter(|slot| *slot != chunks);
+        let slots: Vec<usize> = slots.chain([chunks]).collect();
+        for slot in slots {
+            if slot == chunks {
+                // When it is known which manifests there are.
+                self.swept = orphans::sweep(&mut self.spaces, &self.hash_seed);
+            }
+            let Some(space) = self.spaces.get_mut(slot) else { continue };
             let mut lost = 0;
             let Space { index, labels, .. } = space;
             let limit_of = |identity| {
@@ -360,7 +377,7 @@ fn settle_page(
     lost
 }
 
-fn lost_entry() -> Entry {
+pub(super) fn lost_entry() -> Entry {
     Entry { location: LOST, size: SizeClass::of(1), expiry: Expiry::NONE, freq: 0, touch: 0 }
 }
 

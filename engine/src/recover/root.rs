@@ -203,7 +203,11 @@ fn load_one(
         for (number, bytes) in (first as u32..).zip(bytes.chunks_exact(PAGE_BYTES)) {
             let loaded = load_page(bytes, reference.number, number, |row| match row {
                 LoadedRow::Index(namespace, identity, entry) => {
-                    let entry = present(entry, reference.wall, now);
+                    let mut entry = present(entry, reference.wall, now);
+                    if namespace == Namespace::CHUNKS {
+                        // Its mark is of use to `orphans`.
+                        entry.freq = 0;
+                    }
                     replay.space(namespace).index.insert(identity, entry);
                 }
                 LoadedRow::Side(namespace, key, identity, entry) => {

@@ -15,6 +15,7 @@
 
 mod ahead;
 mod checkpointing;
+mod chunks;
 mod compaction;
 mod compression;
 mod drive;

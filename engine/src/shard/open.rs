@@ -73,6 +73,7 @@ impl Shard {
             corrupt_records: recovered.corrupt,
             recovery_records: recovered.records,
             recovery_entries: entries,
+            orphan_chunks: recovered.orphan_chunks,
             ..Counters::default()
         };
         let wheel = Wheel::new(WHEEL_WINDOW_MS);

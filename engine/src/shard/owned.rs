@@ -119,12 +119,7 @@ impl Shard {
     }
 
     fn entry_of(&self, namespace: Namespace, labelled: &Labelled<'_>) -> Option<Entry> {
-        let space = self.space(namespace)?;
-        if labelled.aside {
-            space.side.get(labelled.key).map(|side| side.entry)
-        } else {
-            space.index.get(labelled.identity)
-        }
+        self.space(namespace)?.entry_of(labelled)
     }
 
     fn expiry_of(

@@ -341,7 +341,8 @@ impl Shard {
         if self.poisoned {
             return Err(Refused::Poisoned);
         }
-        let grouped = if self.group.is_some() { record::GROUPED } else { 0 };
+        let alone = head.namespace == Namespace::CHUNKS && planted!(UngroupedChunks);
+        let grouped = if self.group.is_some() && !alone { record::GROUPED } else { 0 };
         let head = Head { flags: head.flags | grouped, ..*head };
         let record = Append { head: &head, name, value, identity: packed };
         let appended = self.log.append(USER_STREAM, &record, &mut self.pool, self.now);

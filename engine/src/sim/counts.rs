@@ -41,6 +41,11 @@ pub struct Counts {
     pub corrupt: u64,
     pub compressed_puts: u64,
     pub dictionaries: u64,
+    pub uploads: u64,
+    pub uploads_dropped: u64,
+    pub fetches: u64,
+    pub patches: u64,
+    pub orphan_chunks: u64,
     pub shaken: u64,
     pub closed_for_good: u64,
     /// A bit for each mark that was passed.
@@ -85,6 +90,11 @@ impl Counts {
             ("corrupt", self.corrupt),
             ("compressed_puts", self.compressed_puts),
             ("dictionaries", self.dictionaries),
+            ("uploads", self.uploads),
+            ("uploads_dropped", self.uploads_dropped),
+            ("fetches", self.fetches),
+            ("patches", self.patches),
+            ("orphan_chunks", self.orphan_chunks),
             ("shaken", self.shaken),
             ("closed_for_good", self.closed_for_good),
         ]
@@ -130,6 +140,11 @@ impl Counts {
         self.corrupt += other.corrupt;
         self.compressed_puts += other.compressed_puts;
         self.dictionaries += other.dictionaries;
+        self.uploads += other.uploads;
+        self.uploads_dropped += other.uploads_dropped;
+        self.fetches += other.fetches;
+        self.patches += other.patches;
+        self.orphan_chunks += other.orphan_chunks;
         self.shaken += other.shaken;
         self.closed_for_good += other.closed_for_good;
         self.marks |= other.marks;
@@ -150,5 +165,6 @@ impl Counts {
         self.corrupt += stats.corrupt_records;
         self.compressed_puts += stats.compressed_puts;
         self.dictionaries += stats.dictionaries_trained;
+        self.orphan_chunks += stats.orphan_chunks;
     }
 }

@@ -7,6 +7,7 @@
 
 mod answers;
 mod commands;
+mod large;
 mod owners;
 mod restart;
 mod time;
@@ -90,6 +91,8 @@ pub struct World {
     ledger: Ledger,
     /// Keys by the words that name them in the log.
     words: BTreeMap<u64, ModelKey>,
+    large: large::LargeValues,
+    chunk_bytes: u32,
     /// Damage beyond the model has closed the store for good.
     closed: bool,
 }
@@ -165,6 +168,8 @@ impl World {
             counts: Counts { seeds: 1, ..Counts::default() },
             ledger: Ledger::new(program.profile == Profile::Beyond),
             words: BTreeMap::new(),
+            large: large::LargeValues::default(),
+            chunk_bytes: program.chunk_bytes,
             closed: false,
         }
     }
@@ -177,6 +182,9 @@ impl World {
         self.counts.ops += 1;
         match op {
             Op::Do(action) => self.command(action.clone())?,
+            Op::Upload(key, bytes, ttl) => self.start_upload(*key, *bytes, *ttl),
+            Op::Feed(chunks) => self.feed_uploads(*chunks)?,
+            Op::Abandon => self.abandon_oldest(),
             Op::Scan(namespace, count) => self.start_scan(*namespace, *count),
             Op::Random(namespace) => self.start_random(*namespace),
             Op::Flush => self.shard().flush(),

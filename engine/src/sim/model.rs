@@ -111,6 +111,17 @@ pub enum Seen {
         /// The LSN it carries.
         lsn: Lsn,
     },
+    /// A large value, of which this only was looked at.
+    Large {
+        /// Its length.
+        len: usize,
+        /// Its type.
+        value_type: u8,
+        /// Its expiry.
+        expires_at: Option<UnixMillis>,
+        /// The LSN it carries.
+        lsn: Lsn,
+    },
 }
 
 type State = BTreeMap<ModelKey, Live>;
@@ -146,6 +157,8 @@ pub struct Model {
     ended: BTreeMap<ModelKey, Lsn>,
     /// Every value that each key ever had, if the world is lossy.
     history: BTreeMap<ModelKey, Vec<Version>>,
+    /// Keys with a large value of which parts were replaced.
+    mixed: BTreeSet<ModelKey>,
 }
 
 impl Model {
@@ -224,6 +237,12 @@ impl Model {
             self.tail.push(Mutation { durable_at, lsn, change });
         }
         Ok(())
+    }
+
+    /// Parts of a large value are replaced: damage that takes some of them without a name leaves a
+    /// mixture.
+    pub fn may_mix(&mut self, key: ModelKey) {
+        self.mixed.insert(key);
     }
 
     /// Starts a group: what follows becomes durable together.
@@ -356,24 +375,32 @@ pub(super) fn name((namespace, bytes): &ModelKey) -> String {
     format!("{namespace}:{}", bytes[..bytes.len().min(12)].escape_ascii())
 }
 
+/// Whether type, expiry and LSN are what they should be, and the key is there.
+fn alike(live: &Live, shown: (u8, Option<UnixMillis>, Lsn), now: Clock) -> bool {
+    let (value_type, expires_at, lsn) = shown;
+    let in_time = live.expires_max.is_none_or(|at| now.earliest < at) && !live.gone;
+    in_time
+        && value_type == live.value_type
+        && expires_at >= live.expires_min
+        && expires_at <= live.expires_max
+        && (live.lsns.0..=live.lsns.1).contains(&lsn)
+}
+
 fn agrees(live: Option<&Live>, seen: &Seen, now: Clock) -> bool {
     match (seen, live) {
-        (Seen::Lost, _) | (Seen::Found { .. }, None) => false,
+        (Seen::Lost, _) | (Seen::Found { .. } | Seen::Large { .. }, None) => false,
         (Seen::Absent, None) => true,
         (Seen::Absent, Some(live)) => {
             live.gone || live.expires_min.is_some_and(|at| at <= now.latest)
         }
-        (Seen::Found { .. }, Some(Live { lost: Some(versions), .. })) => {
+        (Seen::Found { .. } | Seen::Large { .. }, Some(Live { lost: Some(versions), .. })) => {
             versions.iter().any(|version| agrees(Some(version), seen, now))
         }
         (Seen::Found { value, value_type, expires_at, lsn }, Some(live)) => {
-            let in_time = live.expires_max.is_none_or(|at| now.earliest < at) && !live.gone;
-            in_time
-                && *value == live.value
-                && *value_type == live.value_type
-                && *expires_at >= live.expires_min
-                && *expires_at <= live.expires_max
-                && (live.lsns.0..=live.lsns.1).contains(lsn)
+            *value == live.value && alike(live, (*value_type, *expires_at, *lsn), now)
+        }
+        (Seen::Large { len, value_type, expires_at, lsn }, Some(live)) => {
+            *len == live.value.0.len() && alike(live, (*value_type, *expires_at, *lsn), now)
         }
     }
 }

@@ -26,6 +26,14 @@ pub enum Action {
     Expire(u8, Option<u64>),
     /// Reads a key.
     Get(u8),
+    /// Reads the chunks of a part, in thousandths, of a key's large value.
+    Fetch(u8, (u16, u16)),
+    /// Makes an upload a key's value.
+    Finish(u8, u64),
+    /// Replaces so many bytes of a large value from a thousandth of it on.
+    Patch(u8, u16, usize),
+    /// Moves a large value from a key to another.
+    Rename(u8, u8),
     /// Deletes a namespace.
     Clear(u16),
     /// All of these at once.
@@ -39,7 +47,11 @@ impl Action {
             Action::Put(key, ..)
             | Action::Delete(key)
             | Action::Expire(key, _)
-            | Action::Get(key) => vec![*key],
+            | Action::Get(key)
+            | Action::Fetch(key, _)
+            | Action::Finish(key, _)
+            | Action::Patch(key, ..) => vec![*key],
+            Action::Rename(from, to) => vec![*from, *to],
             Action::Clear(_) => Vec::new(),
             Action::Group(actions) => actions.iter().flat_map(Action::keys).collect(),
         }
@@ -51,6 +63,12 @@ impl Action {
 pub enum Op {
     /// A client's command. If it cannot be carried out at once, it waits while others go on.
     Do(Action),
+    /// Starts to stream in a large value of this many bytes, to expire after this many ms.
+    Upload(u8, usize, Option<u64>),
+    /// Takes up to this many chunks of every upload.
+    Feed(u8),
+    /// A client goes away amid its upload.
+    Abandon,
     /// Iterates over a namespace, this many keys at a time.
     Scan(u16, usize),
     /// Asks for one key at random.
@@ -189,13 +207,33 @@ pub struct Program {
     pub setup: Setup,
     /// Whether values are set with labels.
     pub labelled: bool,
+    /// Length of the chunks of large values.
+    pub chunk_bytes: u32,
     /// The script.
     pub ops: Vec<Op>,
 }
 
 impl Program {
-    /// The program of a seed.
+    /// The program of a seed. Half of them have large values too.
     pub fn draw(seed: u64, profile: Profile) -> Program {
+        let plain = Program::draw_plain(seed, profile);
+        let mut rng = Rng::named(seed, "large");
+        if rng.chance(1, 2) {
+            return plain;
+        }
+        let large = LargeTaste::draw(&mut rng);
+        let mut ops = Vec::new();
+        for op in plain.ops {
+            if rng.chance(large.often, 12) {
+                ops.push(large.op(&mut rng));
+            }
+            ops.push(op);
+        }
+        Program { chunk_bytes: large.chunk_bytes, ops, ..plain }
+    }
+
+    /// The same without large values.
+    pub fn draw_plain(seed: u64, profile: Profile) -> Program {
         let mut rng = Rng::named(seed, "program");
         let segment_bytes = rng.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10]);
         let block_bytes = rng.pick(&[512, 4096]);
@@ -204,7 +242,18 @@ impl Program {
         let length = rng.pick(&[20, 60, 150, 400]);
         let ops = (0..length).map(|_| taste.op(&mut rng)).collect();
         let labelled = Rng::named(seed, "labels").chance(1, 2);
-        Program { seed, profile, segment_bytes, block_bytes, buggify: true, setup, labelled, ops }
+        let (buggify, chunk_bytes) = (true, 1024);
+        Program {
+            seed,
+            profile,
+            segment_bytes,
+            block_bytes,
+            buggify,
+            setup,
+            labelled,
+            chunk_bytes,
+            ops,
+        }
     }
 }
 
@@ -314,6 +363,51 @@ impl Taste {
             2 if self.profile != Profile::Calm => Op::DiskFull(true),
             3 if self.profile == Profile::Beyond => Op::Rot,
             _ => Op::DiskFull(false),
+        }
+    }
+}
+
+/// What a world with large values prefers.
+struct LargeTaste {
+    chunk_bytes: u32,
+    keys: u64,
+    value_bytes: u64,
+    /// Of twelve.
+    often: u64,
+    expiring: bool,
+}
+
+impl LargeTaste {
+    fn draw(rng: &mut Rng) -> LargeTaste {
+        LargeTaste {
+            chunk_bytes: rng.pick(&[64, 128, 256, 1024]),
+            keys: rng.pick(&[2, 5, 12]),
+            value_bytes: rng.pick(&[300, 2_000, 8_000]),
+            often: rng.pick(&[2, 4, 9]),
+            expiring: rng.chance(1, 2),
+        }
+    }
+
+    fn op(&self, rng: &mut Rng) -> Op {
+        let key = rng.below(self.keys) as u8;
+        match rng.below(16) {
+            0..=3 => {
+                let expires = self.expiring && rng.chance(1, 2);
+                let bytes = rng.below(self.value_bytes + 1) as usize;
+                Op::Upload(key, bytes, expires.then(|| ttl_ms(rng)))
+            }
+            4..=8 => Op::Feed(rng.pick(&[1, 5, 200])),
+            9 => Op::Abandon,
+            10..=12 => {
+                let bytes = rng.pick(&[1, u64::from(self.chunk_bytes), 3 * self.value_bytes / 10]);
+                Op::Do(Action::Patch(key, rng.pick(&[0, 500, 999, 1000]), bytes as usize))
+            }
+            13 => Op::Do(Action::Rename(key, rng.below(self.keys) as u8)),
+            _ => {
+                let from = rng.below(1001) as u16;
+                let to = rng.pick(&[from, 1000]);
+                Op::Do(Action::Fetch(key, (from, to)))
+            }
         }
     }
 }

@@ -63,11 +63,21 @@ pub enum Sabotage {
     KeepStaleLabels,
     /// Replay does not look at labels.
     IgnoreLabels,
+    /// Recovery keeps chunks that no manifest names.
+    KeepOrphans,
+    /// Chunks of large values that were replaced or deleted stay.
+    LeakChunks,
+    /// Chunks are replaced outside the group of their manifest.
+    UngroupedChunks,
+    /// Chunks go with their value, though somebody still reads it.
+    IgnorePins,
+    /// A key whose chunks are not there any more is back after its expiry.
+    KeepEnded,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 25] = [
+    pub const ALL: [Sabotage; 30] = [
         Sabotage::WriteWithoutSync,
         Sabotage::ReplyEarly,
         Sabotage::ReleaseEarly,
@@ -93,6 +103,11 @@ impl Sabotage {
         Sabotage::GraceBeyondLimit,
         Sabotage::KeepStaleLabels,
         Sabotage::IgnoreLabels,
+        Sabotage::KeepOrphans,
+        Sabotage::LeakChunks,
+        Sabotage::UngroupedChunks,
+        Sabotage::IgnorePins,
+        Sabotage::KeepEnded,
     ];
 }
 

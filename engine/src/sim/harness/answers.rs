@@ -1,7 +1,7 @@
 //! What the shard shows and tells, judged by the model.
 
 use super::World;
-use crate::shard::{Expired, Lookup};
+use crate::shard::{Expired, Found, Lookup};
 use crate::sim::model::{ModelKey, Seen, Value};
 use crate::units::Namespace;
 
@@ -19,6 +19,17 @@ impl World {
             Lookup::Cold => return Ok(None),
             Lookup::Lost => (Seen::Lost, None),
             Lookup::Absent { barrier } => (Seen::Absent, Some(barrier)),
+            Lookup::Found(Found {
+                chunked: Some(chunked),
+                value_type,
+                expires_at,
+                lsn,
+                barrier,
+                ..
+            }) => {
+                let len = chunked.len as usize;
+                (Seen::Large { len, value_type, expires_at, lsn }, Some(barrier))
+            }
             Lookup::Found(found) => {
                 let seen = Seen::Found {
                     value: Value::from(&found.value[..]),

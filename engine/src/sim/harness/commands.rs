@@ -66,6 +66,9 @@ impl World {
             Err(LoadError::Corrupt) if self.profile == Profile::Beyond => {}
             Err(error) => return Err(format!("a load failed without a fault: {error}")),
         }
+        if self.on_chunk_loaded(ticket, outcome) {
+            return Ok(());
+        }
         let Some(at) = self.parked.iter().position(|parked| parked.ticket == ticket) else {
             return Ok(());
         };
@@ -77,6 +80,9 @@ impl World {
         if outcome == Err(LoadError::Io) {
             // The client gets an error; that is an answer.
             self.shard().release(Ticket(ticket));
+            if let Action::Finish(_, handle) = parked.action {
+                self.abandon(handle);
+            }
             return Ok(());
         }
         self.drive_command(parked)
@@ -90,6 +96,7 @@ impl World {
         for parked in waiting {
             self.drive_command(parked)?;
         }
+        self.drive_fetches()?;
         self.pump()
     }
 
@@ -108,11 +115,14 @@ impl World {
         if !cold.is_empty() {
             return Ok(Attempt::Cold(cold));
         }
-        let writes = !matches!(action, Action::Get(_));
+        if let Action::Fetch(number, part) = action {
+            self.start_fetch(*number, *part)?;
+        }
+        let writes = !matches!(action, Action::Get(_) | Action::Fetch(..));
         if !writes || self.shard().poisoned() {
             return Ok(Attempt::Done);
         }
-        if lost && !matches!(action, Action::Put(..) | Action::Delete(_)) {
+        if lost && !matches!(action, Action::Put(..) | Action::Delete(_) | Action::Finish(..)) {
             return Ok(Attempt::Done);
         }
         let bytes = self.bytes_of(action);
@@ -131,6 +141,12 @@ impl World {
         }
         match self.execute(action) {
             Ok(()) => Ok(Attempt::Done),
+            Err(Stop::Refused(refused))
+                if room != Room::Yes && self.refused_upload(action, refused) =>
+            {
+                self.counts.refused_full += 1;
+                Ok(Attempt::Done)
+            }
             Err(Stop::Refused(Refused::Full)) if room != Room::Yes => {
                 self.counts.refused_full += 1;
                 Ok(Attempt::Done)
@@ -147,7 +163,13 @@ impl World {
         // Key, record and label.
         let key_bytes = |number: &u8| self.keys[usize::from(*number)].1.len() + 128 + 300;
         match action {
-            Action::Get(_) => 0,
+            Action::Get(_) | Action::Fetch(..) => 0,
+            Action::Finish(key, _) => key_bytes(key),
+            Action::Rename(from, to) => 128 + 2 * (key_bytes(from) + key_bytes(to)),
+            Action::Patch(key, _, bytes) => {
+                let chunk = self.chunk_bytes as usize;
+                key_bytes(key) * 2 + (bytes.min(&(8 * chunk)) / chunk + 2) * (chunk + 256)
+            }
             Action::Clear(_) => 128,
             Action::Delete(key) => key_bytes(key),
             Action::Put(key, bytes, _) => key_bytes(key) + bytes,
@@ -166,7 +188,10 @@ impl World {
 
     fn execute(&mut self, action: &Action) -> Result<(), Stop> {
         match action {
-            Action::Get(_) => Ok(()),
+            Action::Get(_) | Action::Fetch(..) => Ok(()),
+            Action::Finish(key, handle) => self.finish_upload(*key, *handle),
+            Action::Patch(key, share, bytes) => self.patch(*key, *share, *bytes),
+            Action::Rename(from, to) => self.rename(*from, *to),
             Action::Put(key, bytes, ttl) => self.put(*key, *bytes, *ttl),
             Action::Delete(key) => self.delete(*key),
             Action::Expire(key, ttl) => self.expire(*key, *ttl),
@@ -214,7 +239,7 @@ impl World {
         Ok(())
     }
 
-    fn delete(&mut self, number: u8) -> Result<(), Stop> {
+    pub(super) fn delete(&mut self, number: u8) -> Result<(), Stop> {
         let name = self.keys[usize::from(number)].clone();
         let wall = self.wall();
         let shard = self.shard();
@@ -238,10 +263,14 @@ impl World {
         let (wall, now) = (self.wall(), self.now());
         let new = ttl_ms.map(|ms| now.plus(ms));
         let found = match self.look(number)? {
-            Some(Seen::Found { expires_at, .. }) => Some(expires_at),
+            Some(Seen::Found { expires_at, .. } | Seen::Large { expires_at, .. }) => {
+                Some(expires_at)
+            }
             _ => None,
         };
-        let known = self.model.get(&name).map(|live| (live.expires_min, live.label));
+        // Of a large value whose chunks are lost the manifest may be there.
+        let known = self.model.get(&name).filter(|live| !self.large.on || live.lost.is_none());
+        let known = known.map(|live| (live.expires_min, live.label));
         let (Some(shown), Some((old, label))) = (found, known) else {
             return Ok(());
         };
@@ -292,7 +321,7 @@ impl World {
     }
 
     /// A value that is unlike any other of this world.
-    fn value(&mut self, bytes: usize) -> Value {
+    pub(super) fn value(&mut self, bytes: usize) -> Value {
         self.versions += 1;
         let mut value = vec![0; bytes];
         let mut rng = Rng::named(self.versions, "value");
@@ -311,7 +340,7 @@ impl World {
 }
 
 /// Why a command was not carried out.
-enum Stop {
+pub(super) enum Stop {
     /// The engine refused.
     Refused(Refused),
     /// A promise is broken.

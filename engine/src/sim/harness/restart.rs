@@ -86,6 +86,7 @@ impl World {
         self.parked.clear();
         self.told.clear();
         self.scans.clear();
+        self.large.crashed();
         self.ledger.crashed();
     }
 
@@ -190,6 +191,7 @@ impl World {
             self.counts.unacked_dropped += 1;
         }
         self.check_owners()?;
+        self.check_chunks()?;
         self.check_alarms()?;
         self.note_watermarks()
     }
@@ -210,7 +212,8 @@ impl World {
             .words
             .iter()
             .filter(|(word, name)| shaken.keys.contains(*word) || shaken.cleared.contains(&name.0));
-        named.map(|(_, name)| name.clone()).collect()
+        let chunks = self.large.words.iter().filter(|(word, _)| shaken.keys.contains(*word));
+        named.chain(chunks).map(|(_, name)| name.clone()).collect()
     }
 
     /// Whether the disk is really so damaged that the engine may refuse to open the store.
@@ -244,6 +247,7 @@ impl World {
 
     fn config(&self) -> crate::config::Config {
         let mut config = self.setup.config(self.segment_bytes);
+        config.chunk_bytes = self.chunk_bytes;
         config.sim.hot_bytes = Some(self.setup.hot_bytes);
         config.sim.eager_checkpoints = true;
         // Apart, so that they differ also after the file has been chosen.

@@ -71,7 +71,7 @@ impl World {
 
     pub(super) fn at_rest(&mut self) -> Result<bool, String> {
         self.pump()?;
-        if !self.parked.is_empty() || !self.scans.is_empty() {
+        if !self.parked.is_empty() || !self.scans.is_empty() || !self.large.at_rest() {
             return Ok(false);
         }
         let shard = self.shard();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{PATIENCE, World};
-use crate::shard::{Event, LoadError, Lookup, ScannedKey, Ticket};
+use crate::shard::{Event, Found, LoadError, Lookup, ScannedKey, Ticket};
 use crate::sim::faults::Profile;
 use crate::sim::model::{Clock, ModelKey, Seen, Value, name};
 use crate::units::{Lsn, Namespace, UnixMillis};
@@ -150,6 +150,10 @@ impl World {
     pub(super) fn check_all(&mut self) -> Result<(), String> {
         for number in 0..self.keys.len() {
             self.read_key(number as u8)?;
+            if self.large.on {
+                let all = (0, 1000);
+                self.command(crate::sim::program::Action::Fetch(number as u8, all))?;
+            }
         }
         let now = self.now();
         for namespace in World::namespaces() {
@@ -162,7 +166,8 @@ impl World {
                 return Err(format!("{message}, there are {least} to {most}"));
             }
         }
-        self.check_owners()
+        self.check_owners()?;
+        self.check_chunks()
     }
 
     /// Reads one key, loading it if need be, while other commands go on.
@@ -184,7 +189,7 @@ impl World {
     }
 
     /// Reads one key of a store that nobody else uses yet.
-    fn read_blocking(&mut self, name: &ModelKey) -> Result<Seen, String> {
+    pub(super) fn read_blocking(&mut self, name: &ModelKey) -> Result<Seen, String> {
         let ticket = Ticket(self.ticket());
         let mut failures = 0;
         for _ in 0..PATIENCE {
@@ -195,6 +200,22 @@ impl World {
                 Lookup::Cold => None,
                 Lookup::Lost => Some(Seen::Lost),
                 Lookup::Absent { .. } => Some(Seen::Absent),
+                Lookup::Found(Found {
+                    chunked: Some(chunked),
+                    value_type,
+                    expires_at,
+                    lsn,
+                    ..
+                }) => {
+                    shard.release(ticket);
+                    let value = self.read_chunks(&chunked)?;
+                    return Ok(value.map_or(Seen::Lost, |value| Seen::Found {
+                        value,
+                        value_type,
+                        expires_at,
+                        lsn,
+                    }));
+                }
                 Lookup::Found(found) => Some(Seen::Found {
                     value: Value::from(&found.value[..]),
                     value_type: found.value_type,

@@ -113,8 +113,12 @@ impl Model {
 
     fn as_seen(&self, key: &ModelKey, seen: &Seen) -> Option<Live> {
         let Seen::Found { expires_at, lsn, .. } = seen else { return None };
-        let version = self.version(key, seen)?;
-        Some(version.live(*expires_at, *lsn))
+        if let Some(version) = self.version(key, seen) {
+            return Some(version.live(*expires_at, *lsn));
+        }
+        let Seen::Found { value, .. } = seen else { return None };
+        let version = self.mixture(key, seen)?;
+        Some(Version { value: value.clone(), ..version.clone() }.live(*expires_at, *lsn))
     }
 
     /// The version that was seen.
@@ -126,11 +130,21 @@ impl Model {
         self.history.get(key)?.iter().rfind(alike)
     }
 
+    /// A version of which what was seen may be a mixture with another.
+    fn mixture(&self, key: &ModelKey, seen: &Seen) -> Option<&Version> {
+        let Seen::Found { value, value_type, .. } = seen else { return None };
+        let alike = |version: &&Version| {
+            version.value.0.len() == value.0.len() && version.value_type == *value_type
+        };
+        let known = self.history.get(key).filter(|_| self.mixed.contains(key))?;
+        known.iter().rfind(alike)
+    }
+
     /// Whether a value is shown that the key never had: not even damage may do that.
     pub(super) fn never_was(&self, key: &ModelKey, seen: &Seen) -> Option<String> {
         let found = matches!(seen, Seen::Found { .. });
-        (found && self.version(key, seen).is_none())
-            .then(|| format!("{}: {seen:?} was never written", name(key)))
+        let known = self.version(key, seen).or_else(|| self.mixture(key, seen));
+        (found && known.is_none()).then(|| format!("{}: {seen:?} was never written", name(key)))
     }
 }
 
