@@ -26,7 +26,8 @@ pub(crate) enum Standing {
     Victim,
     /// May be once it is sealed.
     Sealing,
-    /// May be once everything that was appended, and one record more than it has, is durable.
+    /// May be once everything that was appended, and one record more than it has, is durable; or it has been
+    /// worked through, and is won then.
     Undurable,
     /// May be once both checkpoints are past it.
     Held,
@@ -38,6 +39,9 @@ pub(crate) enum Standing {
 /// in this round has had its turn, but for what compaction carried on: checkpoints make that obsolete.
 pub(crate) fn standing(segment: &Segment, horizon: &Horizon, most: u64) -> Standing {
     let turn = segment.seq_min < horizon.round || segment.carries;
+    if segment.leaving {
+        return Standing::Undurable;
+    }
     if segment.damaged || !turn || segment.footprint(u64::from(horizon.segment_bytes)) > most {
         return Standing::Nothing;
     }
@@ -64,6 +68,7 @@ fn is_settled(segment: &Segment, horizon: &Horizon) -> bool {
 fn eligible(segment: &Segment, horizon: &Horizon) -> bool {
     segment.state == SegmentState::Sealed
         && !segment.damaged
+        && !segment.leaving
         && is_settled(segment, horizon)
         && segment.clear_seq <= horizon.seq
 }
@@ -197,6 +202,9 @@ mod tests {
         assert_eq!(stands(&Segment { clear_seq: BatchSeq(51), ..sealed(0, 60) }), Standing::Held);
         assert_eq!(stands(&sealed(600, 50)), Standing::Nothing, "too full");
         assert_eq!(stands(&Segment { damaged: true, ..sealed(0, 50) }), Standing::Nothing);
+        let leaving = Segment { leaving: true, ..sealed(0, 50) };
+        assert_eq!(stands(&leaving), Standing::Undurable, "its survivors are on their way");
+        assert!(!is_dead(&leaving, &horizon()), "whoever leaves it releases it");
         let open = Segment { state: SegmentState::Open, ..sealed(0, 50) };
         assert_eq!(stands(&open), Standing::Nothing);
     }

@@ -32,13 +32,15 @@ pub(crate) struct Batch {
     pub(crate) seq: Option<BatchSeq>,
     /// The batch before it in its stream, known when it is handed to the disk.
     pub(crate) follows: Option<BatchSeq>,
-    /// First LSN in here (user stream), or the newest one given out at closing (survivors).
+    /// First LSN in here (user stream), or the newest one whose mutation may show in here (survivors).
     pub(crate) first_lsn: Lsn,
     /// Largest LSN of a record in here.
     pub(crate) lsn_max: Lsn,
     pub(crate) opened: UnixMillis,
     wall: UnixMillis,
     padded: usize,
+    /// The newest mutation that these survivors may reflect.
+    reflects: Lsn,
     /// Index changes that wait for this batch (survivor batches).
     pub(crate) moved: Vec<Moved>,
     /// Records that may hide an older version of their key: deletes, touches, and puts that expire.
@@ -86,6 +88,7 @@ impl Batch {
             opened,
             wall: opened,
             padded: 0,
+            reflects: Lsn::NONE,
             moved: Vec::new(),
             killers: 0,
             carries: false,
@@ -122,6 +125,11 @@ impl Batch {
         self.buffer.as_ref().map_or(0, |buffer| buffer.len())
     }
 
+    /// What was appended last reflects mutations up to this one: the batch waits until they are durable.
+    pub(crate) fn reflect(&mut self, lsn: Lsn) {
+        self.reflects = self.reflects.max(lsn);
+    }
+
     /// Encodes a record behind the others and returns its offset in the segment.
     pub(crate) fn push(&mut self, record: &Append<'_>) -> u32 {
         let head = record.head;
@@ -146,16 +154,10 @@ impl Batch {
     }
 
     /// Fixes sequence number, time and length, and completes the footer row.
-    pub(crate) fn close(
-        &mut self,
-        seq: Option<BatchSeq>,
-        appended: Lsn,
-        now: UnixMillis,
-        block_bytes: usize,
-    ) {
+    pub(crate) fn close(&mut self, seq: Option<BatchSeq>, now: UnixMillis, block_bytes: usize) {
         let seq = *self.seq.get_or_insert_with(|| seq.expect("user batches are numbered here"));
         if self.stream != 0 {
-            self.first_lsn = appended;
+            self.first_lsn = self.reflects;
         }
         self.wall = now;
         let list = self.identities.len() * IDENTITY_BYTES;

@@ -176,8 +176,7 @@ impl Log {
             return;
         }
         let seq = (stream == USER_STREAM).then(|| self.take_seq());
-        let lsn = self.appended_lsn;
-        let bytes = self.streams[stream].close_batch(seq, lsn, now, self.block_bytes);
+        let bytes = self.streams[stream].close_batch(seq, now, self.block_bytes);
         if stream == USER_STREAM {
             self.pending_bytes += bytes;
         }

@@ -59,6 +59,8 @@ pub(crate) struct Segment {
     pub(crate) buried_lsn: Lsn,
     /// Dictionaries that records in here may need, by number modulo 64.
     pub(crate) dictionaries: u64,
+    /// Its survivors are on their way elsewhere; it is released when they are there.
+    pub(crate) leaving: bool,
     /// Its footer could not be read: left alone until the next start rebuilds it.
     pub(crate) damaged: bool,
     /// Where the newest batch on stable storage ends, while batches are appended.
@@ -97,6 +99,7 @@ impl Segment {
         clear_seq: BatchSeq(0),
         buried_lsn: Lsn::NONE,
         dictionaries: 0,
+        leaving: false,
         damaged: false,
         durable_end: 0,
         row_share: 0,
@@ -209,6 +212,10 @@ impl SegmentTable {
 
     pub(crate) fn set_damaged(&mut self, id: SegmentId) {
         self.segments[id.0 as usize].damaged = true;
+    }
+
+    pub(crate) fn set_leaving(&mut self, id: SegmentId, leaving: bool) {
+        self.segments[id.0 as usize].leaving = leaving;
     }
 
     /// Uses of slots that have begun, ever.

@@ -204,12 +204,11 @@ impl Stream {
     pub(crate) fn close_batch(
         &mut self,
         seq: Option<BatchSeq>,
-        appended: Lsn,
         now: UnixMillis,
         block_bytes: usize,
     ) -> usize {
         let mut batch = self.open.take().expect("a batch is open");
-        batch.close(seq, appended, now, block_bytes);
+        batch.close(seq, now, block_bytes);
         let segment = self.segment.as_mut().expect("a batch has a segment");
         segment.end = batch.offset + batch.bytes() as u32;
         segment.rows.append(&std::mem::take(&mut batch.rows));

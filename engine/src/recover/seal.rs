@@ -90,6 +90,7 @@ pub(super) fn table(
             dictionaries: if source.has_data() { u64::MAX } else { 0 },
             damaged: false,
             durable_end: 0,
+            leaving: false,
             row_share: source.row_share(),
         };
         table.restore(source.segment, segment);

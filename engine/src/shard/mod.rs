@@ -129,6 +129,8 @@ pub struct Shard {
     events: VecDeque<Event>,
     supply: supply::Supply,
     compaction: compaction::Job,
+    /// Victims that are worked through, in the order in which they were.
+    leaving: VecDeque<compaction::Leaving>,
     pace: compaction::Pace,
     checkpointing: checkpointing::Job,
     compression: compression::State,

@@ -106,6 +106,7 @@ impl Shard {
             events: VecDeque::new(),
             supply: supply::Supply::default(),
             compaction: compaction::Job::default(),
+            leaving: VecDeque::new(),
             pace: compaction::Pace::default(),
             checkpointing,
             compression: super::compression::State::new(config.compression, root.segment_bytes),

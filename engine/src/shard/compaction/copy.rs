@@ -53,7 +53,9 @@ impl Shard {
         let step = self.copy_slice(&mut copy, rows.bytes());
         copy.rows = Some(rows);
         match step {
-            RowStep::Stalled if self.segments_at_hand() == 0 => self.give_up(*copy),
+            RowStep::Stalled if self.segments_at_hand() == 0 && self.leaving.is_empty() => {
+                self.give_up(*copy);
+            }
             RowStep::Next(_) | RowStep::Stalled => self.compaction = Job::Copy(copy, false),
             RowStep::Read { start, bytes } => {
                 if let Some((_, _, buffer)) = copy.window.take() {
@@ -71,8 +73,7 @@ impl Shard {
                 if let Some((_, _, buffer)) = copy.window.take() {
                     self.pool.give(buffer);
                 }
-                self.close_copies();
-                self.drain(copy.victim, self.log.appended_lsn());
+                self.leave(copy.victim);
             }
         }
     }
@@ -197,7 +198,19 @@ impl Shard {
         let identity = key.packed();
         let record = Append { head: &head, name: row.key(), value: &[], identity };
         let stream = self.survivor_stream(SURVIVOR_STREAMS);
-        self.log.append(stream, &record, &mut self.pool, self.now).is_ok()
+        let appended = self.log.append(stream, &record, &mut self.pool, self.now).is_ok();
+        if appended {
+            self.reflect(stream);
+        }
+        appended
+    }
+
+    /// What was just appended shows the present: its batch waits until that is durable.
+    fn reflect(&mut self, stream: usize) {
+        let appended = self.log.appended_lsn();
+        if let Some(batch) = self.log.stream(stream).open_mut() {
+            batch.reflect(appended);
+        }
     }
 
     /// The stream for survivors of a class; when segments are scarce, one that is open already.
@@ -239,6 +252,7 @@ impl Shard {
             if self.log.append(stream, &record, &mut self.pool, self.now).is_err() {
                 return false;
             }
+            self.reflect(stream);
             rest = &rest[count..];
         }
         true
@@ -288,6 +302,10 @@ impl Shard {
         };
         let batch = self.log.stream(stream).open_mut().expect("just appended to");
         batch.moved.push(Moved { identity, from, to });
+        // A record without a touch is the same as in the victim, which is durable.
+        if entry.touch > 0 {
+            self.reflect(stream);
+        }
         true
     }
 }

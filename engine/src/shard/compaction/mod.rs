@@ -1,8 +1,9 @@
 //! The compaction job: read a victim's footer, copy what is alive to the survivor streams, release
 //! the segment once the copies are durable.
 //!
-//! One victim at a time, one window of it in RAM, one batch in flight per survivor stream, a slice of
-//! its rows per turn, and no more than its pace allows. Liveness is checked and the copy appended in
+//! One victim at a time is read, one window of it in RAM, one batch in flight per survivor stream, a slice
+//! of its rows per turn, and no more than its pace allows. Its last copies share batches with those of the
+//! next victims; until they are written it is *leaving*. Liveness is checked and the copy appended in
 //! the same step, so the order of batches is the order of truth; the index turns to the copies when
 //! they are on stable storage.
 
@@ -18,7 +19,7 @@ use crate::compact::{self, Horizon};
 use crate::format::segment::Trailer;
 use crate::key::unpack;
 use crate::log::{Batch, SURVIVOR_STREAMS, SegmentState};
-use crate::units::{Lsn, SegmentId};
+use crate::units::{BatchSeq, Lsn, SegmentId, UnixMillis};
 
 use copy::Copy;
 
@@ -43,9 +44,16 @@ pub(super) enum Job {
     Footer(SegmentId),
     /// Rows are being worked through; a window may be on its way.
     Copy(Box<Copy>, bool),
-    /// All rows are done; the last copies are on their way to stable storage, and the mutations up
-    /// to this LSN, which made the other records obsolete.
-    Drain(SegmentId, Lsn),
+}
+
+/// A victim whose rows are all done.
+pub(super) struct Leaving {
+    victim: SegmentId,
+    /// Its copies are in survivor batches before this one.
+    copied: BatchSeq,
+    /// Mutations up to here made the rest of it obsolete.
+    obsolete: Lsn,
+    since: UnixMillis,
 }
 
 impl Job {
@@ -77,11 +85,11 @@ impl Shard {
         if self.poisoned {
             return;
         }
+        self.release_left();
         match std::mem::take(&mut self.compaction) {
             Job::Idle => self.choose_victim(),
             Job::Copy(copy, false) if self.closing => self.give_up(*copy),
             Job::Copy(copy, false) if self.may_work() => self.copy_rows(copy),
-            Job::Drain(victim, lsn) => self.drain(victim, lsn),
             waiting => self.compaction = waiting,
         }
     }
@@ -183,14 +191,43 @@ impl Shard {
         }
     }
 
-    /// Releases the victim once nothing is on its way any more.
-    fn drain(&mut self, victim: SegmentId, obsolete: Lsn) {
-        let copying = (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle());
-        if copying || self.log.durable_lsn() < obsolete {
-            self.flush_wanted = true;
-            self.compaction = Job::Drain(victim, obsolete);
+    /// All rows of a victim are done. Its copies may share batches with those of the next victims.
+    fn leave(&mut self, victim: SegmentId) {
+        self.log.segments.set_leaving(victim, true);
+        let (copied, obsolete) = (self.log.next_seq(), self.log.appended_lsn());
+        self.leaving.push_back(Leaving { victim, copied, obsolete, since: self.now });
+        self.release_left();
+    }
+
+    /// Releases victims of which nothing is on its way any more. Batches that are not full wait for the
+    /// copies of the next victims, unless space is wanted, or they have waited for so long that a
+    /// checkpoint would begin too far behind.
+    fn release_left(&mut self) {
+        while let Some(first) = self.leaving.front() {
+            let copied = self.log.unapplied_seq() >= first.copied;
+            if copied && self.log.durable_lsn() >= first.obsolete {
+                let victim = first.victim;
+                self.leaving.pop_front();
+                self.release_victim(victim);
+                continue;
+            }
+            let old = self.now.since(first.since) >= pace::LEAVING_MS
+                || self.log.next_seq().0 - first.copied.0 >= pace::LEAVING_BATCHES;
+            if old || self.closing || self.is_pressed() {
+                self.hurry_copies();
+            }
             return;
         }
+    }
+
+    /// Lets copies go to the disk, and what they wait for.
+    fn hurry_copies(&mut self) {
+        self.close_copies();
+        self.flush_wanted |= self.log.durable_lsn() < self.log.appended_lsn();
+    }
+
+    fn release_victim(&mut self, victim: SegmentId) {
+        self.log.segments.set_leaving(victim, false);
         let segment = self.log.segments.get(victim);
         assert_eq!(segment.state, SegmentState::Sealed);
         if segment.live_bytes != 0 {

@@ -10,6 +10,10 @@ pub(super) const URGENT: u64 = 1024;
 const IDLE_BYTES_PER_MS: u64 = 16 << 10;
 /// Most credit that can be saved up.
 const CREDIT_BYTES_MAX: u64 = 1 << 20;
+/// How long the copies of a victim may wait for those of others, so that their batches are full.
+pub(super) const LEAVING_MS: u64 = 30_000;
+/// The same in batches, for a store with more to do.
+pub(super) const LEAVING_BATCHES: u64 = 256;
 /// Pause between two searches that find no victim.
 const SEARCH_PAUSE_MS: u64 = 100;
 /// Age of the last checkpoint from which dead segments that it holds back ask for a new one. Two
@@ -76,12 +80,22 @@ pub(super) fn fullest_bytes(segment_bytes: u32, urgency: u64) -> u64 {
 }
 
 impl Shard {
-    /// How much compaction is needed: 0 while a sixteenth of the disk limit is free, [`URGENT`]
-    /// when writers wait or would soon have to.
+    /// Segments at hand below which writers wait, or would soon have to.
+    fn scarce(&self) -> usize {
+        (supply::RESERVE + 2).max(self.supply.goal)
+    }
+
+    /// Whether segments are wanted as soon as possible.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pace.stuck || self.segments_at_hand() < self.scarce()
+    }
+
+    /// How much compaction is needed: 0 while there is room, [`URGENT`] when writers wait or would soon
+    /// have to. What victims leave is as good as won.
     pub(super) fn urgency(&self) -> u64 {
-        let low = (supply::RESERVE + 2).max(self.supply.goal);
-        let high = (self.log.segments.limit() / 16).max(low);
-        let at_hand = self.segments_at_hand();
+        let low = self.scarce();
+        let high = low + (self.log.segments.limit() / 64).max(1);
+        let at_hand = self.segments_at_hand() + self.leaving.len();
         if at_hand < low {
             return URGENT;
         }

@@ -28,7 +28,11 @@ impl Shard {
         self.compact();
         // Copies of a victim that was given up.
         let copying = (1..=SURVIVOR_STREAMS).any(|stream| !self.log.stream(stream).is_idle());
-        if self.jobs_active() || copying {
+        if copying || !self.leaving.is_empty() {
+            self.hurry_copies();
+            return true;
+        }
+        if self.jobs_active() {
             return true;
         }
         let waits = self.waits();

@@ -49,7 +49,7 @@ impl Shard {
     pub(super) fn abandon(&mut self) {
         let victim = match std::mem::take(&mut self.compaction) {
             Job::Idle => return,
-            Job::Footer(victim) | Job::Drain(victim, _) => victim,
+            Job::Footer(victim) => victim,
             Job::Copy(copy, _) => copy.victim,
         };
         tracing::error!(segment = victim.0, "a segment's footer is damaged; it is left alone");
