@@ -21,6 +21,11 @@ fn read(bytes: &[u8], limits: &Limits, mut next_piece: impl FnMut() -> usize) ->
                 assert!(start <= arrived, "no more is consumed than has arrived");
                 parser.reset();
             }
+            // Of a length that is not collected unasked.
+            Ok(Parsed::Long(long)) => {
+                assert!(long.offset <= arrived - start && long.left == long.length);
+                parser.keep();
+            }
             Ok(Parsed::Incomplete { missing }) => {
                 assert!(missing > 0, "an incomplete command misses something");
                 if arrived == bytes.len() {
@@ -36,8 +41,9 @@ fn read(bytes: &[u8], limits: &Limits, mut next_piece: impl FnMut() -> usize) ->
 /// When two ways to split the same bytes give different commands.
 pub fn resp(data: &[u8]) {
     let Some(([choice, pieces], bytes)) = data.split_first_chunk::<2>() else { return };
-    let tight = Limits { args_max: 3, bulk_max: 5, unauthenticated: false };
-    let usual = Limits { args_max: 1 << 20, bulk_max: 64 << 20, unauthenticated: false };
+    let tight = Limits { args_max: 3, bulk_max: 5, whole_max: 2, unauthenticated: false };
+    let usual = Limits { args_max: 1 << 20, bulk_max: 64 << 20, ..tight };
+    let usual = Limits { whole_max: 1 << 20, ..usual };
     let limits = [usual, Limits::UNAUTHENTICATED, tight][usize::from(*choice) % 3];
     let whole = read(bytes, &limits, || usize::MAX >> 1);
     assert_eq!(whole, read(bytes, &limits, || 1), "byte by byte");

@@ -19,6 +19,7 @@ pub mod glob;
 pub mod log;
 pub mod net;
 pub mod notify;
+pub mod output;
 pub mod process;
 pub mod resp;
 pub mod script;

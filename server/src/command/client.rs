@@ -176,7 +176,7 @@ fn line(session: &Session, connection: Option<&Connection>, cx: &Context<'_>) ->
     let multi = if transaction.open { transaction.queue.len().to_string() } else { "-1".into() };
     let buffers = connection.map_or((0, 0, 0), |connection| {
         let (input, output) = (&connection.input, &connection.output);
-        (input.len(), input.capacity() - input.len(), output.pending())
+        (input.len(), input.capacity() - input.len(), output.buffered())
     });
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(

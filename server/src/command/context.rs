@@ -42,6 +42,8 @@ pub struct Context<'a> {
     pub queued: bool,
     /// Whether this is within EXEC or a script: nothing may wait.
     pub atomic: bool,
+    /// Whether a command of a script is run, whose reply the script takes.
+    pub in_script: bool,
     /// Whether something has been written.
     pub wrote: bool,
     /// Microseconds of a clock that never goes back.
@@ -88,12 +90,21 @@ impl Context<'_> {
     /// The value of `key`, if it has one.
     ///
     /// # Errors
-    /// It is cold, or lost.
+    /// It is cold, lost, or large.
     pub fn find(&mut self, key: &Key<'_>) -> Result<Option<Found>, Stop> {
+        whole(self.find_any(key)?)
+    }
+
+    /// As [`Context::find`], for commands that are made for large values, which are not in RAM: `value` is
+    /// empty, and `chunked` says where they are.
+    ///
+    /// # Errors
+    /// It is cold, or lost.
+    pub fn find_any(&mut self, key: &Key<'_>) -> Result<Option<Found>, Stop> {
         self.look(key)?.map_err(|Lost| text::CORRUPT)
     }
 
-    /// As [`Context::find`], for commands that do not need the old value: a lost one is absent.
+    /// As [`Context::find_any`], for commands that do not need the old value: a lost one is absent.
     ///
     /// # Errors
     /// It is cold.
@@ -187,16 +198,34 @@ impl Context<'_> {
         self.find_kind(key, Kind::String)
     }
 
+    /// As [`Context::find_string`], for commands that are made for large values.
+    ///
+    /// # Errors
+    /// As [`Context::find_any`]; another type.
+    pub fn find_any_string(&mut self, key: &Key<'_>) -> Result<Option<Found>, Stop> {
+        of_kind(self.find_any(key)?, Kind::String)
+    }
+
     /// The value at `key`, which must be of `kind`.
     ///
     /// # Errors
     /// As [`Context::find`]; another type.
     pub fn find_kind(&mut self, key: &Key<'_>, kind: Kind) -> Result<Option<Found>, Stop> {
-        let found = self.find(key)?;
-        if found.as_ref().is_some_and(|found| found.value_type != kind.tag()) {
-            return Err(text::WRONG_TYPE);
-        }
-        Ok(found)
+        whole(of_kind(self.find_any(key)?, kind)?)
+    }
+}
+
+fn of_kind(found: Option<Found>, kind: Kind) -> Result<Option<Found>, Stop> {
+    if found.as_ref().is_some_and(|found| found.value_type != kind.tag()) {
+        return Err(text::WRONG_TYPE);
+    }
+    Ok(found)
+}
+
+fn whole(found: Option<Found>) -> Result<Option<Found>, Stop> {
+    match found.as_ref().and_then(|found| found.chunked) {
+        Some(chunked) => Err(super::large::too_large_here(chunked.len)),
+        None => Ok(found),
     }
 }
 

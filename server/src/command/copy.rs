@@ -51,18 +51,26 @@ fn put(cx: &mut Context<'_>, key: &Key<'_>, found: &Found) -> Result<(), Stop> {
     cx.put(key, kind_of(found)?, &found.value, found.expires_at)
 }
 
+/// Gives the value `found` of `from` the key `to` instead.
+fn transfer(cx: &mut Context<'_>, from: &Key<'_>, to: &Key<'_>, found: &Found) -> Result<(), Stop> {
+    if let Some(chunked) = found.chunked {
+        return cx.rename_large((from, to), &chunked, found.expires_at);
+    }
+    cx.room(found.value.len())?;
+    cx.together(|cx| {
+        put(cx, to, found)?;
+        cx.delete(from).map(|_| ())
+    })
+}
+
 fn rename(cx: &mut Context<'_>, args: Args<'_>) -> Result<(), Stop> {
     let (from, to) = (cx.key(&args[1])?, cx.key(&args[2])?);
-    let Some(found) = cx.find(&from)? else { return Err(text::NO_KEY) };
+    let Some(found) = cx.find_any(&from)? else { return Err(text::NO_KEY) };
     cx.find_to_replace(&to)?;
     if from == to {
         return Ok(());
     }
-    cx.room(found.value.len())?;
-    cx.together(|cx| {
-        put(cx, &to, &found)?;
-        cx.delete(&from).map(|_| ())
-    })?;
+    transfer(cx, &from, &to, &found)?;
     cx.notify(notify::GENERIC, "rename_from", &args[1]);
     cx.notify(notify::GENERIC, "rename_to", &args[2]);
     Ok(())
@@ -70,7 +78,7 @@ fn rename(cx: &mut Context<'_>, args: Args<'_>) -> Result<(), Stop> {
 
 fn renamenx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (from, to) = (cx.key(&args[1])?, cx.key(&args[2])?);
-    if cx.find(&from)?.is_none() {
+    if cx.find_any(&from)?.is_none() {
         return Err(text::NO_KEY);
     }
     let free = !cx.exists(&to)?;
@@ -106,11 +114,16 @@ fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if from == to {
         return Err(Stop::error("ERR source and destination objects are the same"));
     }
-    let copied = match cx.find(&from)? {
+    let copied = match cx.find_any(&from)? {
         Some(found) if replace || !cx.exists(&to)? => {
             cx.find_to_replace(&to)?;
-            cx.room(found.value.len())?;
-            put(cx, &to, &found)?;
+            if let Some(chunked) = found.chunked {
+                let upload = cx.copied(&chunked)?;
+                cx.put_large(&to, upload, found.expires_at)?;
+            } else {
+                cx.room(found.value.len())?;
+                put(cx, &to, &found)?;
+            }
             cx.notify_in(db, notify::GENERIC, "copy_to", &args[2]);
             true
         }
@@ -126,13 +139,9 @@ fn move_key(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return Err(Stop::error("ERR source and destination objects are the same"));
     }
     let (from, to) = (cx.key(&args[1])?, cx.key_in(db, &args[1])?);
-    let moved = match cx.find(&from)? {
+    let moved = match cx.find_any(&from)? {
         Some(found) if !cx.exists(&to)? => {
-            cx.room(found.value.len())?;
-            cx.together(|cx| {
-                put(cx, &to, &found)?;
-                cx.delete(&from).map(|_| ())
-            })?;
+            transfer(cx, &from, &to, &found)?;
             cx.notify(notify::GENERIC, "move_from", &args[1]);
             cx.notify_in(db, notify::GENERIC, "move_to", &args[1]);
             true

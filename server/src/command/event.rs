@@ -7,8 +7,8 @@
 use emberlog_engine::Shard;
 
 use super::Context;
-use crate::connection::Hold;
 use crate::notify;
+use crate::output::Hold;
 use crate::resp::{Proto, Reply};
 use crate::serve::client::ClientKey;
 use crate::serve::expired::is_session;

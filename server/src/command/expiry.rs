@@ -141,7 +141,7 @@ fn expire(cx: &mut Context<'_>, args: Args<'_>, clock: Clock, name: &str) -> Out
     let amount = integer(&args[2])?;
     let moment = clock.moment(amount, cx.now).ok_or_else(|| invalid_expire(name))?;
     let key = cx.key(&args[1])?;
-    let Some(found) = cx.find(&key)? else {
+    let Some(found) = cx.find_any(&key)? else {
         cx.reply.integer(0);
         return Ok(());
     };
@@ -163,7 +163,7 @@ fn remaining(
     show: fn(UnixMillis, UnixMillis) -> u64,
 ) -> Outcome {
     let key = cx.key(&args[1])?;
-    let found = cx.find(&key)?;
+    let found = cx.find_any(&key)?;
     let number = match found {
         None => -2,
         Some(found) => {
@@ -176,7 +176,7 @@ fn remaining(
 
 fn persist(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
-    let found = cx.find(&key)?.filter(|found| expiry_of(found).is_some());
+    let found = cx.find_any(&key)?.filter(|found| expiry_of(found).is_some());
     let expires = found.is_some();
     if let Some(found) = found {
         change(cx, &key, &found, None)?;

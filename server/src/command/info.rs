@@ -127,7 +127,7 @@ fn memory(cx: &mut Context<'_>, lines: &mut Lines) {
     let buffers: usize = cx
         .clients
         .others()
-        .map(|client| client.connection.input.capacity() + client.connection.output.pending())
+        .map(|client| client.connection.input.capacity() + client.connection.output.buffered())
         .sum();
     lines.put("mem_clients_normal", buffers);
 }

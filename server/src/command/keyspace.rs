@@ -113,7 +113,7 @@ fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn kind(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
-    let found = cx.find(&key)?;
+    let found = cx.find_any(&key)?;
     let name =
         found.map_or("none", |found| Kind::of_tag(found.value_type).map_or("unknown", Kind::name));
     cx.reply.simple(name);
@@ -154,6 +154,7 @@ fn encoding_of(cx: &Context<'_>, found: &Found) -> Result<&'static str, Stop> {
         Some(Kind::List) => {
             either(found.value.len() <= LISTPACK_BYTES_MAX, "listpack", "quicklist")
         }
+        _ if found.chunked.is_some() => "raw",
         _ if parse_i64(&found.value).is_some() => "int",
         _ if found.value.len() <= EMBSTR_MAX => "embstr",
         _ => "raw",
@@ -162,7 +163,7 @@ fn encoding_of(cx: &Context<'_>, found: &Found) -> Result<&'static str, Stop> {
 
 fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[2])?;
-    let Some(found) = cx.find(&key)? else {
+    let Some(found) = cx.find_any(&key)? else {
         cx.reply.null();
         return Ok(());
     };
@@ -174,7 +175,7 @@ fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// OBJECT IDLETIME and OBJECT REFCOUNT.
 fn constant_of_key(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[2])?;
-    match cx.find(&key)? {
+    match cx.find_any(&key)? {
         Some(_) => cx.reply.integer(i64::from(is(&args[1], "refcount"))),
         None => cx.reply.null(),
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the algorithm, whose time and memory grow with the product of the lengths.
 //! Never knows: how values are stored.
-//! Invariant: the table stays within `proto-max-bulk-len` bytes, or the command is refused.
+//! Invariant: the table stays within `proto-max-bulk-len` and 64 MiB, or the command is refused.
 
 use super::bits::bytes;
 use super::parse::{integer, is};
@@ -10,6 +10,9 @@ use super::table::flag::{READONLY, TIMED};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
 use crate::resp::Args;
 use crate::value::Kind;
+
+/// Most bytes of a table.
+const TABLE_BYTES_MAX: usize = 64 << 20;
 
 pub(super) static COMMANDS: &[Command] = &[Command::new(
     "lcs",
@@ -128,7 +131,7 @@ fn lcs(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let options = Options::parse(args.from(3))?;
     let (a, b) = (bytes(a.as_ref()), bytes(b.as_ref()));
     let cells = (a.len() + 1).saturating_mul(b.len() + 1);
-    if cells.saturating_mul(4) > cx.state.config.proto_max_bulk_len {
+    if cells.saturating_mul(4) > cx.state.config.proto_max_bulk_len.min(TABLE_BYTES_MAX) {
         return Err(Stop::error(
             "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         ));

@@ -36,6 +36,8 @@ mod hyperloglog;
 mod info;
 mod keys;
 mod keyspace;
+mod large;
+mod large_write;
 mod latency;
 mod lcs;
 mod list;
@@ -72,6 +74,7 @@ mod zset_range;
 
 use std::borrow::Cow;
 
+use crate::serve::assemble::Plan;
 use crate::serve::blocked::Blocked;
 use crate::serve::client::Until;
 use crate::serve::gather::Request;
@@ -79,11 +82,13 @@ use crate::serve::gather::Request;
 pub use context::{Context, RECORD_OVERHEAD};
 pub use event::Message;
 pub use keys::{Keys, selected_by};
+pub use large::streamed_argument;
 pub use lookup::{Resolved, all, count, resolve};
 pub use prefix::Seals;
 pub use reference::reference;
 pub use session::{LockWait, session_channels};
 pub use table::{Command, Flags, Group, flag};
+pub(crate) use write::refusal;
 
 use crate::resp::Args;
 
@@ -113,6 +118,8 @@ pub enum Stop {
     Pause,
     /// It needs the values of these keys, which it does not name: load them, then run it again.
     Load(Vec<(u16, Box<[u8]>)>),
+    /// It needs a large value put together: run it again then.
+    Assemble(Box<Plan>),
 }
 
 impl Stop {

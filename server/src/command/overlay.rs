@@ -358,7 +358,7 @@ impl Context<'_> {
         key: &Key<'_>,
         expires_at: Option<UnixMillis>,
     ) -> Result<(), Stop> {
-        let Some(found) = self.find(key)? else { return Ok(()) };
+        let Some(found) = self.find_any(key)? else { return Ok(()) };
         let stored = self.stored(key)?;
         let (db, name) = (key.namespace().0, key.bytes());
         let Some(overlay) = &mut self.overlay else { return Ok(()) };

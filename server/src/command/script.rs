@@ -208,7 +208,9 @@ impl Host for Caller<'_, '_> {
         let cx = &mut *self.cx;
         let (start, clients) = (cx.reply.len(), cx.reply.proto());
         cx.reply.set_proto(proto);
+        cx.in_script = true;
         let outcome = call(cx, args, self.read_only);
+        cx.in_script = false;
         if outcome.is_ok() {
             reply.extend_from_slice(cx.reply.since(start));
         }

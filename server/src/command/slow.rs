@@ -113,7 +113,7 @@ fn stats(cx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let clients: usize = cx
         .clients
         .others()
-        .map(|client| client.connection.input.capacity() + client.connection.output.pending())
+        .map(|client| client.connection.input.capacity() + client.connection.output.buffered())
         .sum();
     let scripts = state.scripts.as_deref().map_or(0, crate::script::Engine::memory_bytes);
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);

@@ -6,6 +6,7 @@
 
 use emberlog_engine::{Found, UnixMillis};
 
+use super::large::{len_of, size};
 use super::parse::{Clock, integer, is};
 use super::string_set::Comparison;
 use super::table::flag::{DENYOOM, FAST, READONLY, TIMED, WRITE};
@@ -50,18 +51,11 @@ pub(super) static COMMANDS: &[Command] = &[
     entry("append", 3, "2.0.0", "Appends to a string.", append).flags(WRITE | DENYOOM | FAST),
 ];
 
-fn reply_value(cx: &mut Context<'_>, found: Option<&Found>) {
-    match found {
-        Some(found) => cx.reply.bulk(&found.value),
-        None => cx.reply.null(),
-    }
-}
-
 fn get(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
+    let found = cx.find_any_string(&key)?;
+    cx.reply_string(found.as_ref())?;
     cx.count_read(found.is_some());
-    reply_value(cx, found.as_ref());
     Ok(())
 }
 
@@ -82,7 +76,7 @@ fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         _ => return Err(text::SYNTAX),
     };
     let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
+    let found = cx.find_any_string(&key)?;
     let change = match option {
         None => Change::Keep,
         Some(None) => Change::Remove,
@@ -90,6 +84,7 @@ fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Some(Some(_)) if found.is_none() => Change::Keep,
         Some(Some((clock, amount))) => Change::Set(clock.positive(amount, cx.now, "getex")?),
     };
+    cx.reply_string(found.as_ref())?;
     cx.count_read(found.is_some());
     if let Some(found) = &found {
         match change {
@@ -104,19 +99,19 @@ fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             Change::Keep | Change::Remove => {}
         }
     }
-    reply_value(cx, found.as_ref());
     Ok(())
 }
 
 fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
+    let found = cx.find_any_string(&key)?;
+    // Before the value goes: what is large is kept until it has been sent.
+    cx.reply_string(found.as_ref())?;
     cx.count_read(found.is_some());
     if found.is_some() {
         cx.delete(&key)?;
         cx.notify(notify::GENERIC, "del", &args[1]);
     }
-    reply_value(cx, found.as_ref());
     Ok(())
 }
 
@@ -125,7 +120,7 @@ fn delete_if(cx: &mut Context<'_>, args: Args<'_>, wanted: Option<Comparison<'_>
     let deleted = match wanted {
         None => cx.exists(&key)?,
         Some(wanted) => {
-            let found = cx.find(&key)?;
+            let found = cx.find_any(&key)?;
             found.is_some() && wanted.holds(found.as_ref())?
         }
     };
@@ -150,10 +145,10 @@ fn delex(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
+    let found = cx.find_any_string(&key)?;
+    cx.reply_string(found.as_ref())?;
     super::string_set::store(cx, &key, found.as_ref(), &args[2], None)?;
     cx.notify(notify::STRING, "set", &args[1]);
-    reply_value(cx, found.as_ref());
     Ok(())
 }
 
@@ -161,18 +156,18 @@ fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     cx.reply.array(args.len() - 1);
     for name in args.iter().skip(1) {
         let key = cx.key(name)?;
-        let found = cx.find(&key)?.filter(|found| found.value_type == Kind::String.tag());
+        let found = cx.find_any(&key)?.filter(|found| found.value_type == Kind::String.tag());
         cx.count_read(found.is_some());
-        reply_value(cx, found.as_ref());
+        cx.reply_one_of(found.as_ref())?;
     }
     Ok(())
 }
 
 fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
+    let found = cx.find_any_string(&key)?;
     cx.count_read(found.is_some());
-    cx.reply.size(found.map_or(0, |found| found.value.len()));
+    cx.reply.size(size(len_of(found.as_ref())));
     Ok(())
 }
 
@@ -192,10 +187,13 @@ fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
 fn getrange(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (start, end) = (integer(&args[2])?, integer(&args[3])?);
     let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
+    let found = cx.find_any_string(&key)?;
+    let wanted = range(start, end, size(len_of(found.as_ref())));
+    match &found {
+        Some(found) => cx.reply_range(found, wanted.start as u64..wanted.end as u64)?,
+        None => cx.reply.bulk(&[]),
+    }
     cx.count_read(found.is_some());
-    let value = found.as_ref().map_or(&[][..], |found| &found.value);
-    cx.reply.bulk(&value[range(start, end, value.len())]);
     Ok(())
 }
 
@@ -203,22 +201,15 @@ fn setrange(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let offset = usize::try_from(integer(&args[2])?)
         .map_err(|_| Stop::error("ERR offset is out of range"))?;
     let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
-    let old = found.as_ref().map_or(&[][..], |found| &found.value);
-    let part = args.at(3);
-    if part.is_empty() {
-        cx.reply.size(old.len());
+    let found = cx.find_any_string(&key)?;
+    let old = size(len_of(found.as_ref()));
+    let part = size(cx.argument_len(args, 3));
+    if part == 0 {
+        cx.reply.size(old);
         return Ok(());
     }
-    let len = offset.checked_add(part.len()).ok_or_else(exceeds)?.max(old.len());
-    if len > cx.state.config.proto_max_bulk_len {
-        return Err(exceeds());
-    }
-    cx.room(len)?;
-    let mut value = vec![0; len];
-    value[..old.len()].copy_from_slice(old);
-    value[offset..offset + part.len()].copy_from_slice(part);
-    cx.put(&key, Kind::String, &value, found.as_ref().and_then(|found| found.expires_at))?;
+    let len = offset.checked_add(part).ok_or_else(exceeds)?.max(old);
+    write_at(cx, args, found.as_ref(), (offset, 3), len)?;
     cx.notify(notify::STRING, "setrange", &args[1]);
     cx.reply.size(len);
     Ok(())
@@ -228,17 +219,43 @@ fn exceeds() -> Stop {
     Stop::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 }
 
-fn append(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let key = cx.key(&args[1])?;
-    let found = cx.find_string(&key)?;
-    let old = found.as_ref().map_or(&[][..], |found| &found.value);
-    let len = old.len() + args[2].len();
+/// Writes an argument into a string from a byte on, which makes it `len` bytes long.
+fn write_at(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    found: Option<&Found>,
+    (offset, argument): (usize, usize),
+    len: usize,
+) -> Outcome {
     if len > cx.state.config.proto_max_bulk_len {
         return Err(exceeds());
     }
+    let key = cx.key(&args[1])?;
+    let is_large = found.is_some_and(|found| found.chunked.is_some());
+    if cx.took_in() || is_large || (len > cx.shard()?.value_bytes_max() && cx.may_wait()) {
+        return cx.splice(&key, found, offset as u64, (args, argument));
+    }
     cx.room(len)?;
-    let value = [old, &args[2]].concat();
-    cx.put(&key, Kind::String, &value, found.as_ref().and_then(|found| found.expires_at))?;
+    let (old, part) = (found.map_or(&[][..], |found| &found.value), args.at(argument));
+    let mut value = Vec::with_capacity(len);
+    value.extend_from_slice(&old[..old.len().min(offset)]);
+    value.resize(offset, 0);
+    value.extend_from_slice(part);
+    value.extend_from_slice(old.get(value.len()..).unwrap_or_default());
+    cx.put(&key, Kind::String, &value, found.and_then(|found| found.expires_at))
+}
+
+fn append(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = cx.key(&args[1])?;
+    let found = cx.find_any_string(&key)?;
+    let old = size(len_of(found.as_ref()));
+    let part = size(cx.argument_len(args, 2));
+    let len = old.checked_add(part).ok_or_else(exceeds)?;
+    if part == 0 && found.as_ref().is_some_and(|found| found.chunked.is_some()) {
+        cx.unchanged(&key);
+    } else {
+        write_at(cx, args, found.as_ref(), (old, 2), len)?;
+    }
     cx.notify(notify::STRING, "append", &args[1]);
     cx.reply.size(len);
     Ok(())

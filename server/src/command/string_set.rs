@@ -6,6 +6,7 @@
 
 use emberlog_engine::{Found, Key, UnixMillis};
 
+use super::large::too_large_here;
 use super::parse::{Clock, integer, invalid_expire, is, wrong_arity};
 use super::table::flag::{DENYOOM, FAST, TIMED, WRITE};
 use super::{Command, Context, Group, Keys, Outcome, Stop, text};
@@ -50,8 +51,12 @@ pub(super) fn store(
     value: &[u8],
     expires_at: Option<UnixMillis>,
 ) -> Result<(), Stop> {
-    let same =
-        old.filter(|old| old.value_type == Kind::String.tag() && old.value.as_ref() == value);
+    if cx.took_in() {
+        return cx.put_taken(key, expires_at);
+    }
+    let same = old.filter(|old| {
+        old.value_type == Kind::String.tag() && old.chunked.is_none() && old.value.as_ref() == value
+    });
     if same.is_some() {
         cx.count_prefix(key, |stats| stats.identical_sets += 1);
     }
@@ -97,12 +102,20 @@ impl<'a> Comparison<'a> {
     /// Whether it holds. No value equals nothing and differs from everything.
     ///
     /// # Errors
-    /// The old value is not a string.
+    /// The old value is not a string, or large and of the same length.
     pub(super) fn holds(self, old: Option<&Found>) -> Result<bool, Stop> {
         if old.is_some_and(|old| old.value_type != Kind::String.tag()) {
             return Err(text::WRONG_TYPE);
         }
-        let same = |value: &[u8]| old.is_some_and(|old| old.value.as_ref() == value);
+        let (Comparison::Equal(value) | Comparison::Different(value)) = self;
+        if let Some(chunked) = old.and_then(|old| old.chunked)
+            && chunked.len == value.len() as u64
+        {
+            return Err(too_large_here(chunked.len));
+        }
+        let same = |value: &[u8]| {
+            old.is_some_and(|old| old.chunked.is_none() && old.value.as_ref() == value)
+        };
         Ok(match self {
             Comparison::Equal(value) => same(value),
             Comparison::Different(value) => !same(value),
@@ -151,10 +164,14 @@ fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         None => None,
     };
     let key = cx.key(&args[1])?;
-    let old = if options.get { cx.find_string(&key)? } else { cx.find_to_replace(&key)? };
+    let old = if options.get { cx.find_any_string(&key)? } else { cx.find_to_replace(&key)? };
     let compared = options.comparison.map_or(Ok(true), |wanted| wanted.holds(old.as_ref()))?;
     let refused =
         !compared || options.absent_only && old.is_some() || options.present_only && old.is_none();
+    if options.get {
+        // Before the value goes: what is large is kept until it has been sent.
+        cx.reply_string(old.as_ref())?;
+    }
     if !refused {
         if options.keep_expiry {
             expires_at = old.as_ref().and_then(super::expiry::expiry_of);
@@ -165,11 +182,10 @@ fn set(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             cx.notify(notify::GENERIC, "expire", &args[1]);
         }
     }
-    match (options.get, &old) {
-        (true, Some(old)) => cx.reply.bulk(&old.value),
-        (true, None) => cx.reply.null(),
-        (false, _) if refused => cx.reply.null(),
-        (false, _) => cx.reply.ok(),
+    match options.get {
+        true => {}
+        false if refused => cx.reply.null(),
+        false => cx.reply.ok(),
     }
     Ok(())
 }
@@ -178,7 +194,7 @@ fn setnx(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = cx.key(&args[1])?;
     let old = cx.find_to_replace(&key)?;
     if old.is_none() {
-        cx.put(&key, Kind::String, &args[2], None)?;
+        store(cx, &key, None, &args[2], None)?;
         cx.notify(notify::STRING, "set", &args[1]);
     }
     cx.reply.integer(i64::from(old.is_none()));

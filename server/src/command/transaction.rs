@@ -194,7 +194,7 @@ fn run_one(cx: &mut Context<'_>, queued: &Queued) -> Outcome {
     };
     cx.state.stats.by_command[queued.id].failed += 1;
     cx.state.stats.error(&error);
-    cx.reply.truncate(start);
+    cx.truncate(start);
     cx.reply.error(&error);
     Ok(())
 }
@@ -245,7 +245,11 @@ fn survey(cx: &mut Context<'_>, queue: &[Queued]) -> Result<Needs, Stop> {
             match cx.find_to_replace(&key) {
                 Ok(found) if flags.has(WRITE) => {
                     let earlier = grown.entry((db, name)).or_default();
-                    let old = found.map_or(0, |found| found.value.len());
+                    // Of a large value some chunks are changed.
+                    let old = found.map_or(0, |found| match found.chunked {
+                        Some(chunked) => 3 * chunked.chunk_bytes as usize,
+                        None => found.value.len(),
+                    });
                     needs.bytes += old + *earlier + RECORD_OVERHEAD;
                     if matches!(queued.command.group, Group::List | Group::Set | Group::SortedSet) {
                         *earlier += args.bytes();

@@ -242,7 +242,7 @@ pub(super) fn too_large(len: usize, max: usize) -> Stop {
 }
 
 /// The error that a refusal of the store becomes.
-pub(super) fn refusal(refused: Refused) -> Stop {
+pub(crate) fn refusal(refused: Refused) -> Stop {
     match refused {
         Refused::Full => text::FULL,
         Refused::Poisoned => text::POISONED,

@@ -22,6 +22,8 @@ pub use output_limit::{ClientClass, OutputLimit, OutputLimits};
 pub use prefix::{Prefix, PrefixStats};
 pub use table::{Key, find, keys, set};
 
+use crate::serve::intake::KEPT_MAX;
+
 /// How much the server says. Redis' names for the levels of `tracing`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogLevel {
@@ -139,7 +141,7 @@ impl Default for Config {
             segment_size: 0,
             rebuild_may_resurrect: false,
             io_driver: DriverChoice::Auto,
-            proto_max_bulk_len: 64 << 20,
+            proto_max_bulk_len: 512 << 20,
             client_query_buffer_limit: 256 << 20,
             client_output_buffer_limit: OutputLimits::default(),
             slowlog_log_slower_than: 10_000,
@@ -185,10 +187,11 @@ impl Config {
         if self.port == 0 && self.unixsocket.is_none() {
             return fail("port", "0 leaves nothing to listen on; set a port or unixsocket");
         }
-        if self.client_query_buffer_limit < self.proto_max_bulk_len {
+        // Longer arguments are not collected in the buffer.
+        if self.client_query_buffer_limit < self.proto_max_bulk_len.min(KEPT_MAX) {
             return fail(
                 "client-query-buffer-limit",
-                "is below proto-max-bulk-len; raise it to at least that",
+                "is below proto-max-bulk-len; raise it to at least that, or to 64mb",
             );
         }
         Ok(())

@@ -138,7 +138,7 @@ static KEYS: &[Key] = &[
         |c| c.segment_size.to_string()),
     key!("io-driver", false, "How the disk is driven: auto, uring or threads [auto]",
         |c, v| parse_driver(v).map(|d| c.io_driver = d), |c| format_driver(c.io_driver)),
-    key!("proto-max-bulk-len", true, "Longest argument of a command [64mb]",
+    key!("proto-max-bulk-len", true, "Longest string and longest argument of a command [512mb]",
         |c, v| size_within(v, 1 << 20, 1 << 30).map(|n| c.proto_max_bulk_len = n), |c| c.proto_max_bulk_len.to_string()),
     key!("client-query-buffer-limit", true, "Most bytes of unprocessed input of a client [256mb]",
         |c, v| size_within(v, 1 << 20, 2 << 30).map(|n| c.client_query_buffer_limit = n), |c| c.client_query_buffer_limit.to_string()),

@@ -227,6 +227,10 @@ impl EventLoop {
     /// Runs what has arrived from a client, and sees to it that the process stays within its memory.
     fn process(&mut self, index: usize) {
         self.server.process(index);
+        self.look_if_moved();
+    }
+
+    fn look_if_moved(&mut self) {
         if self.server.moved_bytes() >= LOOK_BYTES {
             self.look();
         }
@@ -329,6 +333,7 @@ impl EventLoop {
             if self.write(index) {
                 unsent.push(index);
             }
+            self.look_if_moved();
             if self.server.after_flush(index) == AfterFlush::Close {
                 self.close(index);
             }

@@ -105,6 +105,11 @@ impl<'a> Reply<'a> {
         self.count(b':', number);
     }
 
+    /// The beginning of a string of `bytes` bytes, which are to follow, and `\r\n` after them.
+    pub fn bulk_header(&mut self, bytes: usize) {
+        self.count(b'$', bytes);
+    }
+
     /// A binary-safe string.
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + 16);

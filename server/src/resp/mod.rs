@@ -18,4 +18,4 @@ mod tests;
 pub use args::{Args, OwnedArgs, Span};
 pub use encode::{Proto, Reply, error_line};
 pub use number::{format_double, format_score, parse_double, parse_i64, parse_strtod};
-pub use parse::{Limits, Parsed, Parser, ProtocolError};
+pub use parse::{Limits, Long, Parsed, Parser, ProtocolError};

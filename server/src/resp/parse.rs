@@ -15,6 +15,8 @@ pub struct Limits {
     pub args_max: usize,
     /// Longest argument, in bytes.
     pub bulk_max: usize,
+    /// Longest argument that is collected before anybody is asked, in bytes; see [`Parsed::Long`].
+    pub whole_max: usize,
     /// Whether these are the limits of a client that has not authenticated; only words the error.
     pub unauthenticated: bool,
 }
@@ -22,7 +24,7 @@ pub struct Limits {
 impl Limits {
     /// What a client may send that has not authenticated yet.
     pub const UNAUTHENTICATED: Limits =
-        Limits { args_max: 10, bulk_max: 16 << 10, unauthenticated: true };
+        Limits { args_max: 10, bulk_max: 16 << 10, whole_max: 16 << 10, unauthenticated: true };
 }
 
 /// Longest inline command and longest header line, in bytes.
@@ -39,6 +41,23 @@ pub enum Parsed {
     },
     /// A command: [`Parser::args`] has its arguments (none at all for an empty line).
     Command,
+    /// An argument longer than [`Limits::whole_max`] is being received, of which something is still in
+    /// the input or to come: it is collected after [`Parser::keep`], or taken away piece by piece as
+    /// [`Parser::taken`] is told.
+    Long(Long),
+}
+
+/// A long argument that is being received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Long {
+    /// Which argument, from 0, the name of the command, on.
+    pub argument: usize,
+    /// Its whole length, in bytes.
+    pub length: usize,
+    /// Where what has not been taken of it begins in the input.
+    pub offset: usize,
+    /// How many bytes of it have not been taken.
+    pub left: usize,
 }
 
 /// Bytes that are not the protocol. The connection cannot be resynchronised and must be closed.
@@ -92,6 +111,10 @@ pub struct Parser {
     remaining: usize,
     /// Length of the argument being received, once its header is known.
     bulk: Option<usize>,
+    /// How many bytes of it have been taken out of the input.
+    taken: usize,
+    /// Whether it is collected however long it is.
+    kept: bool,
 }
 
 impl Parser {
@@ -124,29 +147,30 @@ impl Parser {
             self.remaining = count;
         }
         while self.remaining > 0 {
-            if let Some(missing) = self.parse_argument(input, limits)? {
-                return Ok(Parsed::Incomplete { missing });
+            if let Some(parsed) = self.parse_argument(input, limits)? {
+                return Ok(parsed);
             }
         }
         Ok(Parsed::Command)
     }
 
-    /// Takes one argument; `Some(missing)` if it is not all there.
+    /// Takes one argument; `Some` if it is not all there, or long.
     fn parse_argument(
         &mut self,
         input: &[u8],
         limits: &Limits,
-    ) -> Result<Option<usize>, ProtocolError> {
+    ) -> Result<Option<Parsed>, ProtocolError> {
+        const MORE: Option<Parsed> = Some(Parsed::Incomplete { missing: 1 });
         let length = if let Some(length) = self.bulk {
             length
         } else {
             match input.get(self.position) {
-                None => return Ok(Some(1)),
+                None => return Ok(MORE),
                 Some(b'$') => {}
                 Some(other) => return Err(ProtocolError::ExpectedDollar(*other)),
             }
             let Some((length, next)) = number_line(input, self.position + 1)? else {
-                return Ok(Some(1));
+                return Ok(MORE);
             };
             let length = length.and_then(|length| usize::try_from(length).ok());
             let length = length.ok_or(ProtocolError::InvalidLength)?;
@@ -161,17 +185,47 @@ impl Parser {
             self.bulk = Some(length);
             length
         };
-        let end = self.position + length;
+        let left = length - self.taken;
+        if length > limits.whole_max && left > 0 && !self.kept {
+            let (argument, offset) = (self.spans.len(), self.position);
+            return Ok(Some(Parsed::Long(Long { argument, length, offset, left })));
+        }
+        let end = self.position + left;
         match input.get(end..end + 2) {
             Some(b"\r\n") => {}
             Some(_) => return Err(ProtocolError::MissingTerminator),
-            None => return Ok(Some(end + 2 - input.len())),
+            None => return Ok(Some(Parsed::Incomplete { missing: end + 2 - input.len() })),
         }
         self.spans.push(Span { start: offset(self.position), end: offset(end) });
         self.position = end + 2;
-        self.bulk = None;
+        self.next_argument();
         self.remaining -= 1;
         Ok(None)
+    }
+
+    fn next_argument(&mut self) {
+        (self.bulk, self.taken, self.kept) = (None, 0, false);
+    }
+
+    /// Has the long argument collected as any other.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// Says that `bytes` bytes of the long argument have been removed from the input, at its offset.
+    /// One that has been taken whole stands among the arguments as an empty one.
+    ///
+    /// # Panics
+    /// If no argument is being received, or it has not so many bytes left.
+    pub fn taken(&mut self, bytes: usize) {
+        let left = self.bulk.map_or(0, |length| length - self.taken);
+        assert!(bytes <= left, "only an argument's own bytes are taken");
+        self.taken += bytes;
+    }
+
+    /// The arguments that have been received of a command that is not complete.
+    pub fn args_so_far<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
+        Args::new(input, &self.spans)
     }
 
     fn parse_inline(&mut self, input: &[u8], limits: &Limits) -> Result<Parsed, ProtocolError> {
@@ -216,7 +270,7 @@ impl Parser {
         }
         self.position = 0;
         self.remaining = 0;
-        self.bulk = None;
+        self.next_argument();
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const WIDE: Limits = Limits { args_max: 1 << 20, bulk_max: 64 << 20, unauthenticated: false };
+const WIDE: Limits =
+    Limits { args_max: 1 << 20, bulk_max: 64 << 20, whole_max: 64 << 20, unauthenticated: false };
 
 /// Feeds `input` cut at `cuts` and returns every command, or the error after them.
 fn commands(input: &[u8], cut: usize, limits: &Limits) -> (Vec<Vec<Vec<u8>>>, Option<String>) {
@@ -16,6 +17,7 @@ fn commands(input: &[u8], cut: usize, limits: &Limits) -> (Vec<Vec<Vec<u8>>>, Op
                     assert!(missing > 0);
                     break;
                 }
+                Ok(Parsed::Long(_)) => parser.keep(),
                 Ok(Parsed::Command) => {
                     found.push(parser.args(window).iter().map(<[u8]>::to_vec).collect());
                     start += parser.consumed();
@@ -157,5 +159,49 @@ fn shapes_of_both_versions() {
     for (shape, resp2, resp3) in cases {
         assert_eq!(write(Proto::Resp2, shape), *resp2);
         assert_eq!(write(Proto::Resp3, shape), *resp3);
+    }
+}
+
+#[test]
+fn long_arguments_are_taken_piece_by_piece_wherever_the_bytes_are_split() {
+    let limits = Limits { whole_max: 4, ..WIDE };
+    let input =
+        b"*4\r\n$3\r\nSET\r\n$1\r\nk\r\n$9\r\nab\r\ncdefg\r\n$5\r\n12345\r\n*1\r\n$4\r\nPING\r\n";
+    for piece in 1..input.len() {
+        let (mut parser, mut window, mut commands) = (Parser::default(), Vec::new(), Vec::new());
+        let (mut taken, mut kept) = (Vec::new(), 0);
+        for bytes in input.chunks(piece) {
+            window.extend_from_slice(bytes);
+            loop {
+                match parser.parse(&window, &limits).unwrap() {
+                    Parsed::Incomplete { missing } => {
+                        assert!(missing > 0);
+                        break;
+                    }
+                    Parsed::Long(long) if long.argument == 3 => {
+                        kept += 1;
+                        parser.keep();
+                    }
+                    Parsed::Long(long) => {
+                        assert_eq!((long.argument, long.length), (2, 9));
+                        assert_eq!(long.left, 9 - taken.len());
+                        let here = long.left.min(window.len() - long.offset);
+                        taken.extend(window.drain(long.offset..long.offset + here));
+                        parser.taken(here);
+                        if here < long.left {
+                            break;
+                        }
+                    }
+                    Parsed::Command => {
+                        let args = parser.args(&window);
+                        commands.push(args.iter().map(<[u8]>::to_vec).collect::<Vec<_>>());
+                        window.drain(..parser.consumed());
+                        parser.reset();
+                    }
+                }
+            }
+        }
+        assert_eq!(commands, [words(&["SET", "k", "", "12345"]), words(&["PING"])], "{piece}");
+        assert_eq!((taken.as_slice(), kept), (&b"ab\r\ncdefg"[..], 1));
     }
 }

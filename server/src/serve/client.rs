@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use emberlog_engine::{Lsn, UnixMillis};
 
+use super::assemble::Assembly;
 use super::blocked::Blocked;
 use super::gather::Gathered;
+use super::intake::Intake;
 use crate::command::Command;
 use crate::connection::Connection;
+use crate::output::Fetch;
 use crate::resp::{OwnedArgs, Proto};
 
 /// Names a client for as long as it is connected; never reused.
@@ -66,6 +69,8 @@ pub enum Wait {
     Keys,
     /// CLIENT PAUSE.
     Pause,
+    /// The next turn, so that others come between.
+    Turn,
 }
 
 /// What WAIT, WAITAOF and SAVE wait for: whichever comes first.
@@ -200,6 +205,14 @@ pub struct Session {
     pub gathered: Vec<Gathered>,
     /// Pieces of its command's reply that follow what is in the output.
     pub reply_pieces: Vec<Vec<u8>>,
+    /// Large values in its command's reply, each at its byte of the output's buffer.
+    pub fetches: Vec<(usize, Fetch)>,
+    /// An argument of its current command that is too long to be kept.
+    pub intake: Option<Intake>,
+    /// The value that is being put together for its current command.
+    pub assembly: Option<Box<Assembly>>,
+    /// How often one was begun for it.
+    pub assemblies: u32,
     /// What keys its current command waits for, also while it is tried again.
     pub blocked: Option<Blocked>,
     /// How far the script that is its current command has come.
@@ -245,6 +258,10 @@ impl Session {
             patterns: BTreeSet::new(),
             gathered: Vec::new(),
             reply_pieces: Vec::new(),
+            fetches: Vec::new(),
+            intake: None,
+            assembly: None,
+            assemblies: 0,
             blocked: None,
             script: Progress::default(),
             waited: false,
@@ -289,4 +306,8 @@ pub struct Client {
     pub flushing: bool,
     /// Whether it is already in the list of clients that wait for an acknowledgement.
     pub holding: bool,
+    /// Whether a chunk that its output needs is being read.
+    pub fetching: bool,
+    /// Whether the device has failed to read one.
+    pub fetch_failed: bool,
 }

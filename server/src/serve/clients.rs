@@ -9,7 +9,8 @@ use emberlog_engine::Lsn;
 use slab::Slab;
 
 use super::client::{Client, ClientKey, Closing};
-use crate::connection::{BufferPool, Hold};
+use crate::connection::BufferPool;
+use crate::output::Hold;
 
 /// Slots of clients.
 #[derive(Default)]

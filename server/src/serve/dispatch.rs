@@ -12,7 +12,7 @@ use super::client::{Client, Closing, Progress, Queued, ReplyMode, Session};
 use super::state::{Stage, State};
 use super::{Server, suspend};
 use crate::command::{Context, RECORD_OVERHEAD, Resolved, Seals, Stop, flag, resolve, text};
-use crate::connection::Hold;
+use crate::output::Hold;
 use crate::resp::{Args, OwnedArgs, Proto, Reply};
 
 /// Most bytes of arguments that MULTI queues, so that a transaction stays a batch.
@@ -43,6 +43,7 @@ impl Server {
             slot: 0,
             queued: false,
             atomic: false,
+            in_script: false,
             wrote: false,
             clock_us: self.clock_us,
             overlay: None,
@@ -59,12 +60,12 @@ impl Server {
         match stopped {
             None => {}
             Some(Stop::Error(text)) => {
-                cx.reply.truncate(start);
+                cx.truncate(start);
                 cx.reply.error(&text);
                 cx.state.stats.error(&text);
             }
             Some(stop) => {
-                cx.reply.truncate(start);
+                cx.truncate(start);
                 return self.suspend(client, &stop);
             }
         }
@@ -95,13 +96,22 @@ impl Server {
                 shard.release(suspend::ticket(session.key));
             }
         }
+        if session.assemblies > 0 {
+            session.drop_assembly(self.shard.as_mut());
+            session.assemblies = 0;
+        }
+        if session.intake.is_some() {
+            session.drop_intake(self.shard.as_mut());
+        }
         if session.reply_mode != ReplyMode::On {
             keep_back(session, connection.output.buffer(&mut self.clients.pool), start);
         }
         let mut pieces = std::mem::take(&mut session.reply_pieces);
         if connection.output.position() == start {
             pieces.clear();
+            self.drop_fetches(client);
         }
+        let Client { session, connection, .. } = client;
         self.listen_for_expiry();
         let messages = std::mem::take(&mut self.state.own_messages);
         if pieces.is_empty() {
@@ -116,9 +126,12 @@ impl Server {
                 let out = connection.output.buffer(&mut self.clients.pool);
                 out.truncate(start);
                 Reply::new(out, session.proto).error(suspend::NOT_ACKNOWLEDGED);
-                return;
+                return self.drop_fetches(client);
             }
             connection.output.hold(start, hold);
+        }
+        if !session.fetches.is_empty() {
+            connection.output.insert(&std::mem::take(&mut session.fetches));
         }
         connection.output.append(pieces);
     }
@@ -152,6 +165,9 @@ fn execute(cx: &mut Context<'_>, args: Args<'_>) -> Result<(), Stop> {
     let flags = resolved.command.flags;
     if let Err(stop) = check(cx, resolved) {
         cx.state.stats.by_command[resolved.id].rejected += 1;
+        return Err(refuse(cx, stop));
+    }
+    if let Some(stop) = cx.session.refused_intake() {
         return Err(refuse(cx, stop));
     }
     if cx.session.transaction.open && !flags.has(flag::NOT_QUEUED) {

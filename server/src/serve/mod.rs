@@ -8,15 +8,19 @@
 //! Never knows: sockets, clocks, files.
 //! Invariant: everything happens on one thread, one command at a time.
 
+pub mod assemble;
 pub mod blocked;
 pub mod client;
 pub mod clients;
 mod dispatch;
 pub(crate) mod expired;
+pub mod fetch;
 pub mod fields;
 pub mod gather;
+pub mod intake;
 pub mod latency;
 pub mod locks;
+mod process;
 pub mod pubsub;
 pub mod slowlog;
 pub mod state;
@@ -29,7 +33,7 @@ pub mod watch;
 
 use std::collections::VecDeque;
 
-use emberlog_engine::{Lsn, Namespace, Shard, UnixMillis};
+use emberlog_engine::{Lsn, Shard, UnixMillis};
 
 use client::{Client, ClientKey, Closing, Peer, Session, Wait};
 use clients::Clients;
@@ -37,7 +41,6 @@ use state::{Stage, State};
 
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::resp::{Limits, Reply, ahead};
 
 /// Unsent output above which a client's next commands wait, and its socket is not read.
 const OUTPUT_MARK_BYTES: usize = 1 << 20;
@@ -60,6 +63,8 @@ pub struct Server {
     waiting_until: Vec<ClientKey>,
     /// Clients that CLIENT PAUSE holds.
     paused: Vec<ClientKey>,
+    /// Clients that go on in the next turn.
+    next_turn: Vec<ClientKey>,
     /// Slots of clients whose wait is over.
     resumed: Vec<usize>,
     /// Newest acknowledged LSN seen.
@@ -92,6 +97,7 @@ impl Server {
             waiting_for_room: VecDeque::new(),
             waiting_until: Vec::new(),
             paused: Vec::new(),
+            next_turn: Vec::new(),
             resumed: Vec::new(),
             acked: Lsn::NONE,
             listens: false,
@@ -159,13 +165,18 @@ impl Server {
             drained: true,
             flushing: false,
             holding: false,
+            fetching: false,
+            fetch_failed: false,
         }))
     }
 
     /// Forgets the client in slot `index` and everything it subscribed to, watched or waited for.
     pub fn disconnect(&mut self, index: usize) {
-        let Some(client) = self.clients.remove(index) else { return };
-        let Client { session, pinned, .. } = *client;
+        let Some(mut client) = self.clients.remove(index) else { return };
+        self.forget_output(&mut client);
+        let Client { mut session, pinned, .. } = *client;
+        session.drop_assembly(self.shard.as_mut());
+        session.drop_intake(self.shard.as_mut());
         if let Some(wait) = &session.lock_wait {
             self.state.locks.leave(wait.db, &wait.sid, session.key, self.now);
         }
@@ -236,13 +247,17 @@ impl Server {
     pub fn sent(&mut self, index: usize, bytes: usize) -> bool {
         self.state.stats.output_bytes += bytes as u64;
         let mut pool = std::mem::take(&mut self.clients.pool);
-        let stalled = self.clients.at(index).is_some_and(|client| {
-            let before = client.connection.output.pending();
-            client.connection.output.sent(bytes, &mut pool);
-            let after = client.connection.output.pending();
-            before >= OUTPUT_MARK_BYTES && after < OUTPUT_MARK_BYTES
-        });
+        let (mut stalled, mut ended) = (false, Vec::new());
+        if let Some(client) = self.clients.at(index) {
+            let output = &mut client.connection.output;
+            let before = output.pending();
+            output.sent(bytes, &mut pool);
+            stalled = before >= OUTPUT_MARK_BYTES && output.pending() < OUTPUT_MARK_BYTES;
+            ended = output.take_ended();
+        }
         self.clients.pool = pool;
+        self.end_fetches(ended);
+        self.feed(index);
         stalled
     }
 
@@ -254,72 +269,6 @@ impl Server {
             Closing::AfterReplies => client.connection.output.pending() == 0,
             Closing::Now => true,
         })
-    }
-
-    /// Parses and runs what the client in slot `index` has sent, until it has to wait.
-    pub fn process(&mut self, index: usize) {
-        let Some(mut client) = self.clients.take(index) else { return };
-        client.drained = false;
-        let pending = client.connection.output.pending();
-        // Commands that are left of those whose keys have been warmed.
-        let mut warmed = 0;
-        while client.wait == Wait::Nothing
-            && client.session.closing < Closing::AfterReplies
-            && client.connection.output.pending() < OUTPUT_MARK_BYTES
-        {
-            if warmed == 0 {
-                warmed = self.warm_ahead(&client);
-            }
-            warmed = warmed.saturating_sub(1);
-            let authenticated = client.session.authenticated;
-            let limits = if authenticated { self.limits() } else { Limits::UNAUTHENTICATED };
-            let connection = &mut client.connection;
-            match connection.parser.parse(connection.input.unread(), &limits) {
-                Ok(crate::resp::Parsed::Incomplete { missing }) => {
-                    connection.missing = missing;
-                    client.drained = true;
-                    self.check_query_buffer(&mut client);
-                    break;
-                }
-                Ok(crate::resp::Parsed::Command) => {
-                    connection.missing = 1;
-                    self.run(&mut client);
-                }
-                Err(error) => self.fail(&mut client, &format!("ERR {error}")),
-            }
-        }
-        client.connection.input.rest(&mut self.clients.pool);
-        self.moved_bytes += client.connection.output.pending().saturating_sub(pending);
-        self.check_output(&mut client);
-        if client.connection.output.pending() > 0 || client.session.closing != Closing::No {
-            self.clients.note(&mut client);
-        }
-        self.clients.put_back(client);
-    }
-
-    /// Warms the caches for the first command of each of these clients.
-    pub fn warm(&self, arrived: &[(usize, bool)]) {
-        let first = |(index, _): &(usize, bool)| {
-            let client = self.clients.peek(*index)?;
-            let name = ahead::names(client.connection.input.unread()).next()?;
-            Some((Namespace(client.session.db), name))
-        };
-        if let (Some(shard), 2..) = (&self.shard, arrived.len()) {
-            shard.warm(arrived.iter().filter_map(first));
-        }
-    }
-
-    /// Warms the caches for the commands at the front of the client's input, if there are several.
-    /// Returns how many commands that was good for.
-    fn warm_ahead(&self, client: &Client) -> usize {
-        let input = client.connection.input.unread();
-        let namespace = Namespace(client.session.db);
-        let mut names = ahead::names(input).map(|name| (namespace, name));
-        let (Some(shard), Some(first), Some(second)) = (&self.shard, names.next(), names.next())
-        else {
-            return usize::MAX;
-        };
-        shard.warm([first, second].into_iter().chain(names))
     }
 
     /// Stops taking commands from all clients: those begun are finished, later ones never run.
@@ -352,34 +301,4 @@ impl Server {
             shard.observe_rss(bytes);
         }
     }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            args_max: ARGS_MAX,
-            bulk_max: self.state.config.proto_max_bulk_len,
-            unauthenticated: false,
-        }
-    }
-
-    fn check_query_buffer(&mut self, client: &mut Client) {
-        let limit = self.state.config.client_query_buffer_limit;
-        let wanted = client.connection.input.len().saturating_add(client.connection.missing);
-        if wanted > limit {
-            self.fail(client, "ERR Protocol error: the command is above client-query-buffer-limit");
-        }
-    }
-
-    /// Answers an error that ends the connection.
-    fn fail(&mut self, client: &mut Client, error: &str) {
-        self.state.stats.protocol_errors += 1;
-        let peer = client.session.peer.addr.as_str();
-        tracing::info!(client = peer, error, "closing a client that does not speak the protocol");
-        let proto = client.session.proto;
-        let out = client.connection.output.buffer(&mut self.clients.pool);
-        Reply::new(out, proto).error(error);
-        client.session.close(Closing::AfterReplies);
-    }
 }
-
-/// Most arguments of a command, as in Redis.
-const ARGS_MAX: usize = 1 << 20;

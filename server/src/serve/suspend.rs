@@ -9,6 +9,7 @@ use emberlog_engine::{Event, LoadError, Lookup, Lsn, Namespace, Shard, Ticket, U
 
 use super::Server;
 use super::client::{Client, ClientKey, Closing, Queued, Until, Wait};
+use super::fetch;
 use super::gather::{Fresh, Gathered, Request, What};
 use crate::command::{Stop, resolve, selected_by};
 use crate::resp::Args;
@@ -28,7 +29,7 @@ pub(super) fn ticket(key: ClientKey) -> Ticket {
     Ticket(key.id << SLOT_BITS | key.index as u64)
 }
 
-fn client_of(ticket: Ticket) -> ClientKey {
+pub(super) fn client_of(ticket: Ticket) -> ClientKey {
     let index = (ticket.0 & ((1 << SLOT_BITS) - 1)) as usize;
     ClientKey { index, id: ticket.0 >> SLOT_BITS }
 }
@@ -58,6 +59,7 @@ impl Server {
                 client.wait = Wait::Pause;
                 self.paused.push(key);
             }
+            Stop::Assemble(plan) => self.begin_assembly(client, (**plan).clone()),
             // Errors are replies.
             Stop::Error(_) => {}
         }
@@ -82,7 +84,7 @@ impl Server {
         cold
     }
 
-    fn load_keys(&mut self, client: &mut Client, mut cold: Vec<(u16, Box<[u8]>)>) {
+    pub(super) fn load_keys(&mut self, client: &mut Client, mut cold: Vec<(u16, Box<[u8]>)>) {
         self.state.stats.cold_commands += 1;
         let Some(shard) = &mut self.shard else { return };
         let ticket = ticket(client.session.key);
@@ -129,6 +131,9 @@ impl Server {
     }
 
     fn on_loaded(&mut self, ticket: Ticket, outcome: Result<(), LoadError>) {
+        if fetch::is_fetch(ticket) {
+            return self.on_fetched(ticket, outcome);
+        }
         let Some(shard) = &mut self.shard else { return };
         let Some(client) = self.clients.get(client_of(ticket)) else {
             // It has gone; nobody else will let go of the value.
@@ -198,7 +203,7 @@ impl Server {
 
     /// Whether a client waits to be processed.
     pub fn has_resumed(&self) -> bool {
-        !self.resumed.is_empty() || self.state.locks.has_woken()
+        !self.resumed.is_empty() || !self.next_turn.is_empty() || self.state.locks.has_woken()
     }
 
     /// Lets go of what the shard has acknowledged since, and of clients whose moment has come.
@@ -232,6 +237,9 @@ impl Server {
             if self.clients.get(key).is_some_and(|client| client.wait == Wait::Keys) {
                 self.resume(key);
             }
+        }
+        for key in std::mem::take(&mut self.next_turn) {
+            self.resume(key);
         }
         let over = self.state.pause.is_none_or(|pause| self.now >= pause.until);
         if over && !self.paused.is_empty() {
@@ -267,6 +275,7 @@ impl Server {
             let Some(mut client) = self.clients.take(index) else { continue };
             client.holding = false;
             client.connection.output.fail(error.as_bytes());
+            self.end_fetches(client.connection.output.take_ended());
             client.session.close(Closing::AfterReplies);
             self.clients.note(&mut client);
             self.clients.put_back(client);

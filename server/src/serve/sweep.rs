@@ -45,7 +45,7 @@ fn verdict(client: &mut Client, config: &Config, now: UnixMillis) -> Option<&'st
         }
     }
     let limit = config.client_output_buffer_limit.of(class(client));
-    let over = limit.soft_bytes > 0 && connection.output.pending() as u64 > limit.soft_bytes;
+    let over = limit.soft_bytes > 0 && connection.output.buffered() as u64 > limit.soft_bytes;
     if !over {
         client.over_soft_since = None;
         return None;
@@ -81,7 +81,7 @@ impl Server {
     /// Closes the client if its unsent output is above the hard limit of its class.
     pub(super) fn check_output(&mut self, client: &mut Client) {
         let limit = self.state.config.client_output_buffer_limit.of(class(client)).hard_bytes;
-        let pending = client.connection.output.pending();
+        let pending = client.connection.output.buffered();
         if limit > 0 && pending as u64 > limit && client.session.closing < Closing::Now {
             let peer = client.session.peer.addr.as_str();
             tracing::warn!(client = peer, pending, limit, "closing a client that does not read");

@@ -10,6 +10,7 @@ mod breadth;
 mod commands;
 mod expired;
 mod failures;
+mod large;
 mod limits;
 mod lists;
 mod prefixes;
@@ -37,6 +38,8 @@ struct Harness {
     broken: bool,
     now: UnixMillis,
     folder: tempfile::TempDir,
+    /// Most bytes of segments.
+    disk_bytes: u64,
 }
 
 fn identity() -> Identity {
@@ -56,11 +59,16 @@ const START: UnixMillis = UnixMillis(1_700_000_000_000);
 /// Smallest disk that a store works on, in segments of 1 MiB.
 const SMALL_DISK: u64 = StoreConfig::SEGMENTS_MIN << 20;
 
-fn open(folder: &std::path::Path, now: UnixMillis) -> (Shard, Box<dyn SystemDisk>) {
+fn open(
+    folder: &std::path::Path,
+    disk_bytes: u64,
+    now: UnixMillis,
+) -> (Shard, Box<dyn SystemDisk>) {
     let mut disk = driver::open_store(folder, DriverChoice::Threads).unwrap();
     let config = StoreConfig {
         segment_bytes: 1 << 20,
-        disk_bytes_max: SMALL_DISK,
+        disk_bytes_max: disk_bytes,
+        chunk_bytes: 64 << 10,
         memory_bytes_max: 64 << 20,
         ..StoreConfig::default()
     };
@@ -74,11 +82,15 @@ impl Harness {
     }
 
     fn with(config: Config) -> Harness {
+        Harness::on_disk(SMALL_DISK, config)
+    }
+
+    fn on_disk(disk_bytes: u64, config: Config) -> Harness {
         let folder = tempfile::tempdir().unwrap();
-        let (shard, disk) = open(folder.path(), START);
+        let (shard, disk) = open(folder.path(), disk_bytes, START);
         let mut server = Server::new(State::new(config, identity(), 7), || 0, START);
         server.open(shard);
-        Harness { server, disk, broken: false, now: START, folder }
+        Harness { server, disk, broken: false, now: START, folder, disk_bytes }
     }
 
     /// The same store after a clean stop, with nothing in RAM.
@@ -87,11 +99,11 @@ impl Harness {
         while !self.server.shard.as_ref().unwrap().closed() {
             self.drive_once();
         }
-        let Harness { mut server, disk, now, folder, .. } = self;
+        let Harness { mut server, disk, now, folder, disk_bytes, .. } = self;
         drop((server.shard.take(), disk));
-        let (shard, disk) = open(folder.path(), now);
+        let (shard, disk) = open(folder.path(), disk_bytes, now);
         server.open(shard);
-        Harness { server, disk, broken: false, now, folder }
+        Harness { server, disk, broken: false, now, folder, disk_bytes }
     }
 
     fn advance(&mut self, millis: u64) {
