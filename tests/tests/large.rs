@@ -156,7 +156,7 @@ fn half_a_gibibyte_passes_through_a_quarter_of_that_memory() -> Result<()> {
     );
 
     let mut client = server.client()?;
-    assert_eq!(client.words("STRLEN k")?, Reply::Int(len as i64));
+    assert_eq!(client.words("STRLEN k")?, Reply::Int(i64::try_from(len)?));
     let reads = client.info("device_reads")?.context("no device_reads")?;
     let from = 300 * MIB + 16;
     let line = format!("GETRANGE k {from} {}", from + 15);
@@ -164,7 +164,7 @@ fn half_a_gibibyte_passes_through_a_quarter_of_that_memory() -> Result<()> {
     let reads = client.info("device_reads")?.context("no device_reads")? - reads;
     assert!(reads <= 1, "{reads} device reads for 16 bytes");
     let written = client.info("user_bytes_written")?.context("no user_bytes_written")?;
-    assert_eq!(client.words("APPEND k 0123456789")?, Reply::Int(len as i64 + 10));
+    assert_eq!(client.words("APPEND k 0123456789")?, Reply::Int(i64::try_from(len)? + 10));
     let written = client.info("user_bytes_written")?.context("no user_bytes_written")? - written;
     assert!(written <= 300 << 10, "{written} bytes written for 10 appended");
     let budget = BUDGET_MIB << 20;

@@ -26,6 +26,7 @@ mod scan;
 mod server;
 mod sessions;
 mod touch;
+mod values;
 mod views;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +77,11 @@ const PARTS: &[Part] = &[
         name: "checkpoint",
         about: "how long others wait while the index is written to a checkpoint",
         run: checkpoint::run,
+    },
+    Part {
+        name: "values",
+        about: "streaming a value of 512 MiB, and reading or changing ten bytes of it, beside the peer",
+        run: values::run,
     },
     Part { name: "scan", about: "what it costs to list keys that are not in RAM", run: scan::run },
     Part {
