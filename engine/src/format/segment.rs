@@ -4,7 +4,7 @@
 //! header (4096) | batch | batch ... | unused | footer rows | trailer (64, the file's last bytes)
 //! ```
 //! The footer has a row for every batch and every record with its key, so that restart, SCAN and the
-//! inspection tool never read values.
+//! inspection tool never read values but those of touch records.
 
 use super::DecodeError;
 use super::bytes::{Fields, Writer, check_crc, seal_crc};
@@ -176,8 +176,8 @@ pub struct RecordRow<'a> {
     pub offset: u32,
     /// The record's header, but for codec and dictionary.
     pub head: record::Head,
-    /// The key and the extension block behind it; for [`Kind::Touch`] the record's value, so that
-    /// replay needs no other read.
+    /// The key and the extension block behind it. For [`Kind::Touch`] nothing, as footers are written,
+    /// or the record's value, where it has been read.
     pub name: &'a [u8],
 }
 
@@ -225,12 +225,9 @@ pub fn lost_row_bytes() -> usize {
     LOST_ROW_BYTES
 }
 
-/// Bytes that the row of a record takes.
+/// Bytes that the row of a record takes in a footer.
 pub fn record_row_bytes(head: &record::Head) -> usize {
-    let name_len = match head.kind {
-        Kind::Touch => head.value_len as usize,
-        _ => head.name_bytes(),
-    };
+    let name_len = if head.kind == Kind::Touch { 0 } else { head.name_bytes() };
     RECORD_ROW_BYTES + name_len
 }
 
@@ -239,8 +236,8 @@ pub fn batch_row_bytes() -> usize {
     BATCH_ROW_BYTES
 }
 
-/// Appends the row of a record; `name` is its key with the extension block behind it, or its value
-/// for [`Kind::Touch`].
+/// Appends the row of a record; `name` is its key with the extension block behind it; for
+/// [`Kind::Touch`] nothing in a footer, or its value.
 pub fn push_record_row(rows: &mut Vec<u8>, offset: u32, head: &record::Head, name: &[u8]) {
     let fields = Writer::<RECORD_ROW_BYTES>::new()
         .u8(head.kind as u8)
@@ -300,7 +297,11 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
     };
     let name_len = rest.u32(36)? as usize;
     let name = rest.slice(RECORD_ROW_BYTES, name_len)?;
-    let expected = if kind == Kind::Touch { head.value_len as usize } else { head.name_bytes() };
+    let expected = match kind {
+        Kind::Touch if name_len > 0 => head.value_len as usize,
+        Kind::Touch => 0,
+        _ => head.name_bytes(),
+    };
     let offset = rest.u32(8)?;
     if name_len != expected || !(offset as usize).is_multiple_of(RECORD_ALIGN) {
         return Err(DecodeError::Field("footer row"));
@@ -312,9 +313,70 @@ pub fn decode_row(rows: &[u8], at: usize) -> Result<(Row<'_>, usize), DecodeErro
     Ok((Row::Record(row), at + RECORD_ROW_BYTES + name_len))
 }
 
+/// Where the row at `at` ends, and its kind if it is of a record: told without looking at the rest.
+///
+/// # Errors
+/// When bytes are missing.
+pub fn skip_row(rows: &[u8], at: usize) -> Result<(Option<Kind>, usize), DecodeError> {
+    let rest = Fields(rows.get(at..).ok_or(DecodeError::Short)?);
+    match rest.u8(0)? {
+        BATCH_ROW_TAG => Ok((None, at + BATCH_ROW_BYTES)),
+        LOST_ROW_TAG => Ok((None, at + LOST_ROW_BYTES)),
+        tag => Ok((Some(Kind::decode(tag)?), at + RECORD_ROW_BYTES + rest.u32(36)? as usize)),
+    }
+}
+
+/// Rows as a footer has them: those of touches without the values of their records.
+pub fn footer_rows(rows: &[u8]) -> Vec<u8> {
+    let mut bare = Vec::with_capacity(rows.len());
+    let mut at = 0;
+    while let Ok((row, next)) = decode_row(rows, at) {
+        match row {
+            Row::Record(RecordRow { offset, head, .. }) if head.kind == Kind::Touch => {
+                push_record_row(&mut bare, offset, &head, &[]);
+            }
+            _ => bare.extend_from_slice(&rows[at..next]),
+        }
+        at = next;
+    }
+    bare
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_touches_lose_their_values_in_a_footer_and_nothing_else_changes() {
+        let put = record::Head { key_len: 3, ..record::Head::new(Kind::Put, Lsn(5)) };
+        let touch =
+            record::Head { value_len: 14, touch: 3, ..record::Head::new(Kind::Touch, Lsn(6)) };
+        let rows = |value: &[u8]| {
+            let mut rows = Vec::new();
+            let batch = BatchRow { offset: 4096, count: 2, seq: BatchSeq(9), wall: UnixMillis(1) };
+            push_batch_row(&mut rows, &batch);
+            push_record_row(&mut rows, 4176, &put, b"abc");
+            push_record_row(&mut rows, 4224, &touch, value);
+            push_lost_row(&mut rows, 7);
+            rows
+        };
+        let (read, bare) = (rows(&[1; 14]), rows(&[]));
+        assert_eq!(footer_rows(&read), bare);
+        assert_eq!(footer_rows(&bare), bare);
+        for rows in [read, bare] {
+            let (mut at, mut kinds) = (0, Vec::new());
+            while let Ok((row, next)) = decode_row(&rows, at) {
+                let kind = if let Row::Record(row) = row { Some(row.head.kind) } else { None };
+                assert_eq!(skip_row(&rows, at), Ok((kind, next)));
+                kinds.push(kind);
+                at = next;
+            }
+            assert_eq!((at, kinds.len()), (rows.len(), 4));
+        }
+        let mut half = Vec::new();
+        push_record_row(&mut half, 4224, &touch, &[1; 7]);
+        assert!(decode_row(&half, 0).is_err(), "half of a touch record's value");
+    }
 
     #[test]
     fn rows_round_trip() {

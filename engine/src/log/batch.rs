@@ -148,8 +148,7 @@ impl Batch {
         self.carries |= kills && head.flags & record::RELOCATED != 0;
         self.killers += u32::from(hides);
         self.clears |= matches!(head.kind, Kind::Clear | Kind::Open);
-        let name = if head.kind == Kind::Touch { record.value } else { record.name };
-        segment::push_record_row(&mut self.rows, offset, head, name);
+        segment::push_record_row(&mut self.rows, offset, head, record.name);
         offset
     }
 

@@ -21,6 +21,7 @@ mod salvage;
 mod scan;
 mod seal;
 mod segments;
+mod touches;
 
 use std::collections::VecDeque;
 
@@ -174,7 +175,7 @@ fn merge(
             let phase = "replaying segments";
             progress(Progress { phase, done: total - waiting.len() as u64, total });
             let footer = ahead.take(disk, at);
-            if let Some(cursor) = sources[at].open(disk, root, footer) {
+            if let Some(cursor) = sources[at].open(disk, root, start, footer) {
                 active.push(cursor);
             }
             continue;

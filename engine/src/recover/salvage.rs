@@ -6,7 +6,7 @@ use super::scan::{Followed, push_row};
 use crate::format::batch::{BatchHead, IDENTITY_BYTES};
 use crate::format::bytes::Seed;
 use crate::format::record::{self, Kind};
-use crate::format::segment::{push_lost_row, record_row_bytes};
+use crate::format::segment::{push_lost_row, skip_row};
 use crate::log::{LOST_END_MARK, NO_KEY_MARK};
 use crate::units::{Lsn, RECORD_ALIGN};
 
@@ -37,7 +37,8 @@ impl Salvaged {
             while let Some((_, word)) = lost.next_if(|(lsn, _)| *lsn < head.lsn) {
                 push_lost_row(out, *word);
             }
-            let (row, rest) = rows.split_at(record_row_bytes(head));
+            let Ok((_, end)) = skip_row(rows, 0) else { break };
+            let (row, rest) = rows.split_at(end.min(rows.len()));
             out.extend_from_slice(row);
             rows = rest;
         }

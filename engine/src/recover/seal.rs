@@ -8,7 +8,7 @@ use super::scan::Scanned;
 use super::segments::Source;
 use crate::config::Config;
 use crate::error::OpenError;
-use crate::format::segment::{HEADER_BYTES, SegmentHead, TRAILER_BYTES, Trailer};
+use crate::format::segment::{HEADER_BYTES, SegmentHead, TRAILER_BYTES, Trailer, footer_rows};
 use crate::format::superblock::Superblock;
 use crate::format::tails::{TAILS_MAX, Tail};
 use crate::io::FileId;
@@ -109,7 +109,7 @@ fn seal(
     // The batches first, so that the footer never names what a power cut then takes.
     disk.sync(file)?;
     write_header(disk, root, source.segment, source.incarnation, source.latest())?;
-    write_footer(disk, root, source, scanned.data_end, &scanned.rows)
+    write_footer(disk, root, source, scanned.data_end, &footer_rows(&scanned.rows))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]

@@ -6,6 +6,7 @@ use super::Progress;
 use super::disk::Blocking;
 use super::rows::{Cursor, Rows};
 use super::scan::{Followed, Proved, Scanned, Subject, scan};
+use super::touches;
 use crate::error::OpenError;
 use crate::format::DecodeError;
 use crate::format::batch::BatchHead;
@@ -113,7 +114,7 @@ impl Source {
         self.wall_max.max(self.created.unwrap_or(UnixMillis(0)))
     }
 
-    /// Whether it has a header and nothing else.
+    /// Whether there is a header and nothing else.
     fn is_unused(&self) -> bool {
         self.incarnation > Incarnation(0) && self.trailer.is_none() && self.scanned.is_none()
     }
@@ -150,7 +151,7 @@ impl Source {
         self.trailer.is_some()
     }
 
-    /// Where the footer is: whole blocks from an offset to the end of the segment.
+    /// Where the footer is, in whole blocks.
     #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 1 GiB")]
     pub(super) fn footer_place(&self, root: &Superblock) -> Option<(u64, usize)> {
         let trailer = self.trailer?;
@@ -158,17 +159,20 @@ impl Source {
         Some((start, (u64::from(root.segment_bytes) - start) as usize))
     }
 
-    /// The rows, from the footer, which may have been read already, or else from a scan.
+    /// The rows, from the footer or else from a scan, with the touches of batches after `start`.
     pub(super) fn open(
         &mut self,
         disk: &mut Blocking<'_>,
         root: &Superblock,
+        start: BatchSeq,
         footer: Option<Result<Buffer, IoError>>,
     ) -> Option<Cursor> {
-        if let (Some(trailer), Some((start, bytes))) = (self.trailer, self.footer_place(root)) {
+        if let (Some(trailer), Some((at, bytes))) = (self.trailer, self.footer_place(root)) {
             let file = FileId::Segment(self.segment);
-            let footer = footer.unwrap_or_else(|| disk.read(file, start, bytes));
+            let footer = footer.unwrap_or_else(|| disk.read(file, at, bytes));
             if let Some(rows) = footer.ok().and_then(|footer| Rows::of_footer(footer, &trailer)) {
+                let place = touches::Place::new(root, self.segment, self.incarnation);
+                let rows = touches::with_values(disk, &place, rows, start, &mut self.damages);
                 return Cursor::new(self.segment, rows);
             }
             // Perhaps only cut off while it was written: what counts is the batches.

@@ -125,7 +125,14 @@ impl Shard {
         let appended = match self.verdict(&row, location, copy.seq) {
             Verdict::Drop => true,
             Verdict::Bury => self.carry_delete(&row),
-            Verdict::Touch => self.carry_touches(&row),
+            Verdict::Touch if row.name.is_empty() => {
+                let length = row.head.record_bytes();
+                let Some(bytes) = copy.bytes(row.offset, length) else {
+                    return self.window_for(row.offset, length);
+                };
+                self.carry_touch_record(copy, &row, bytes)
+            }
+            Verdict::Touch => self.carry_touches(&row.head, row.name),
             Verdict::Move(entry) => {
                 let length = row.head.record_bytes();
                 let Some(bytes) = copy.bytes(row.offset, length) else {
@@ -224,11 +231,26 @@ impl Shard {
         (1..=SURVIVOR_STREAMS).find(open).unwrap_or(class)
     }
 
-    /// Journals the present expiry of every entry that a touch record moved.
-    fn carry_touches(&mut self, row: &RecordRow<'_>) -> bool {
-        let namespace = row.head.namespace;
+    /// Carries a touch record on whose value had to be read. What is damaged is lost already.
+    fn carry_touch_record(&mut self, copy: &Copy, row: &RecordRow<'_>, bytes: &[u8]) -> bool {
+        match record::decode(bytes, copy.seed) {
+            Ok(record) if record.value_ok && record.head == row.head => {
+                self.carry_touches(&row.head, record.value)
+            }
+            _ => {
+                let (segment, offset) = (copy.victim.0, row.offset);
+                tracing::error!(segment, offset, "a record of touches is damaged: they are lost");
+                self.counters.corrupt_records += 1;
+                true
+            }
+        }
+    }
+
+    /// Journals the present expiry of every entry that a touch record with these rows moved.
+    fn carry_touches(&mut self, of: &Head, rows: &[u8]) -> bool {
+        let namespace = of.namespace;
         let mut touches = Vec::new();
-        for touch in touch::rows(&row.head, row.name) {
+        for touch in touch::rows(of, rows) {
             let Some((_, identity)) = unpack(touch.identity) else { continue };
             let entry = self.space(namespace).and_then(|space| space.index.get(identity));
             let (class, expires_s) = match entry.map(|e| (e.touch, e.expiry.due(self.now))) {
@@ -245,7 +267,7 @@ impl Shard {
         let mut rest = &touches[..];
         // Cut off halfway, all of them are carried again: that changes nothing.
         while !rest.is_empty() {
-            let (head, value, count) = touch::record(rest, usize::MAX, row.head.lsn);
+            let (head, value, count) = touch::record(rest, usize::MAX, of.lsn);
             let head = Head { flags: RELOCATED, ..head };
             let record = Append { head: &head, name: &[], value: &value, identity: NO_KEY_MARK };
             let stream = self.survivor_stream(SURVIVOR_STREAMS);
