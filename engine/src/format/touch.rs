@@ -3,8 +3,8 @@
 //! All rows of a record share its namespace, its touch class and its base, the expiry in its header.
 
 use super::DecodeError;
-use super::record::{Head, Kind};
-use crate::units::{Lsn, Namespace, UnixMillis};
+use super::record::{self, Head, Kind};
+use crate::units::{Lsn, Namespace, RECORD_ALIGN, UnixMillis};
 
 /// Length of a [`TouchRow`].
 pub const TOUCH_ROW_BYTES: usize = 7;
@@ -70,6 +70,12 @@ fn base_of(head: &Head) -> u32 {
 pub fn rows<'a>(head: &Head, value: &'a [u8]) -> impl Iterator<Item = TouchRow> + use<'a> {
     let base_s = base_of(head);
     value.chunks_exact(TOUCH_ROW_BYTES).filter_map(move |row| TouchRow::decode(row, base_s).ok())
+}
+
+/// How many rows a record has that takes no more than `bytes` with its padding.
+pub fn rows_within(bytes: usize) -> usize {
+    let value = (bytes / RECORD_ALIGN * RECORD_ALIGN).saturating_sub(record::HEADER_BYTES);
+    value / TOUCH_ROW_BYTES
 }
 
 /// A touch to be journaled. Ordered as they are put together in records.
@@ -144,6 +150,8 @@ mod tests {
             let (head, value, count) = record(rest, 100, Lsn(1));
             assert!((1..=100).contains(&count));
             assert_eq!(value.len(), count * TOUCH_ROW_BYTES);
+            assert!(rows_within(head.padded_bytes()) >= count);
+            assert!(rows_within(head.padded_bytes() - 1) < count + 2);
             back.extend(rows(&head, &value).map(|row| Touch {
                 namespace: head.namespace,
                 class: head.touch,

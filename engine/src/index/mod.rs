@@ -31,7 +31,8 @@ pub use identity::Identity;
 pub use row::{ROW_BYTES, decode_row, encode_row};
 pub use size::SizeClass;
 pub use stamp::{
-    Due, Expiry, TOUCH_CLASS_MAX, touch_cell, touch_class_of, touch_cover_secs, touch_quantum_secs,
+    Due, Expiry, TOUCH_CLASS_MAX, touch_cell, touch_cell_secs, touch_class_of, touch_cover_secs,
+    touch_quantum_secs, touch_second,
 };
 
 use std::collections::{BTreeMap, btree_map};

@@ -146,22 +146,37 @@ pub fn touch_quantum_secs(class: u8) -> u64 {
     if class == 0 { 0 } else { 28 << (class - 1) }
 }
 
-/// Number of the cell, half a quantum, that an expiry in seconds lies in. Touches within it are not
-/// journaled.
+/// Seconds of a cell: half a quantum, less the second that [`touch_second`] may add. 0 for class 0.
+pub fn touch_cell_secs(class: u8) -> u64 {
+    (touch_quantum_secs(class) / 2).saturating_sub(1)
+}
+
+/// Number of the cell that an expiry in seconds lies in. Touches within it are not journaled.
 pub fn touch_cell(expires_s: u64, class: u8) -> u64 {
-    expires_s.checked_div(touch_quantum_secs(class) / 2).unwrap_or(expires_s)
+    expires_s.checked_div(touch_cell_secs(class)).unwrap_or(expires_s)
+}
+
+/// Whether it is the last second of its cell, which is what recovery grants.
+fn ends_cell(expires_s: u64, class: u8) -> bool {
+    class > 0 && touch_cell(expires_s + 1, class) != touch_cell(expires_s, class)
+}
+
+/// The second that a touch to `expires_s` is entered as: the next one for the last second of a cell. That
+/// one only ever means that a recovery has granted it, so that what was granted and what was asked for
+/// are told apart.
+pub fn touch_second(expires_s: u64, class: u8) -> u64 {
+    expires_s + u64::from(ends_cell(expires_s, class))
 }
 
 /// The expiry, in seconds, that recovery grants an entry whose journaled expiry is `expires_s`: the last
 /// second of the next cell, so that a touch into that one is covered before it is journaled. What is the
 /// last second of a cell has been granted already, and stays: restarts do not add up.
 pub fn touch_cover_secs(expires_s: u64, class: u8) -> u64 {
-    let cell_secs = touch_quantum_secs(class) / 2;
-    let end = (touch_cell(expires_s, class) + 1) * cell_secs;
+    let cell_secs = touch_cell_secs(class);
     match class {
         0 => expires_s,
-        _ if end == expires_s + 1 => expires_s,
-        _ => end + cell_secs - 1,
+        _ if ends_cell(expires_s, class) && !planted!(GrantAgain) => expires_s,
+        _ => (touch_cell(expires_s, class) + 2) * cell_secs - 1,
     }
 }
 
@@ -304,8 +319,14 @@ mod tests {
                 let cells = touch_cell(cover, class) - touch_cell(expires, class);
                 assert!(cells == 1 || cells == 0 && cover == expires, "the next cell is covered");
                 assert_eq!(touch_cover_secs(cover, class), cover, "a second restart adds nothing");
+                // A touch is never entered as what would be taken for a grant.
+                let entered = touch_second(expires, class);
+                assert!((expires..=expires + 1).contains(&entered));
+                let granted = touch_cover_secs(entered, class);
+                assert!(granted > entered && granted < expires + quantum - 1, "{expires} {class}");
+                assert_eq!(touch_second(entered, class), entered);
             }
-            assert_eq!(touch_cover_secs(7, 0), 7);
+            assert_eq!((touch_cover_secs(7, 0), touch_second(7, 0)), (7, 7));
         }
     }
 }

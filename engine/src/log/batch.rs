@@ -49,6 +49,8 @@ pub(crate) struct Batch {
     pub(crate) carries: bool,
     /// Whether a clear or an open is in here: what it ends cannot be told key by key.
     pub(crate) clears: bool,
+    /// Records whose replies may wait a little for others to join.
+    pub(crate) patient: usize,
 }
 
 /// Where a batch begins its life.
@@ -93,6 +95,7 @@ impl Batch {
             killers: 0,
             carries: false,
             clears: false,
+            patient: 0,
         }
     }
 
@@ -104,6 +107,11 @@ impl Batch {
     /// Bytes before padding to the block, if a record of `more` padded bytes were added.
     pub(crate) fn bytes_with(&self, more: usize) -> usize {
         self.used + more + (self.identities.len() + 1) * IDENTITY_BYTES
+    }
+
+    /// Whether all replies to what is in here may wait a little.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.patient == self.identities.len()
     }
 
     /// When it was closed.

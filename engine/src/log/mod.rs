@@ -148,6 +148,16 @@ impl Log {
         Ok(Location::new(segment, offset, self.segments.segment_bytes()))
     }
 
+    /// Bytes that would pad the open batch of users to its block.
+    pub(crate) fn padding(&self) -> usize {
+        self.streams[USER_STREAM].padding(self.block_bytes)
+    }
+
+    /// Whether a record fits in the open batch of users.
+    pub(crate) fn joins(&self, head: &Head) -> bool {
+        self.streams[USER_STREAM].fits(head, &self.segments)
+    }
+
     /// Opens a batch that `head` fits in, closing the open one and the segment as needed.
     fn make_room(
         &mut self,

@@ -80,6 +80,26 @@ impl Stream {
         self.open.as_ref().map(|batch| batch.opened)
     }
 
+    /// Whether all replies to what is in the open batch may wait a little.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.open.as_ref().is_some_and(Batch::is_patient)
+    }
+
+    /// Bytes that would pad the open batch to its block.
+    pub(crate) fn padding(&self, block_bytes: usize) -> usize {
+        self.open.as_ref().map_or(0, |batch| {
+            let bytes = batch.bytes_with(0) - IDENTITY_BYTES;
+            bytes.next_multiple_of(block_bytes) - bytes
+        })
+    }
+
+    /// The record that was appended last: its reply may wait a little for others to join.
+    pub(crate) fn note_patient(&mut self) {
+        if let Some(batch) = &mut self.open {
+            batch.patient += 1;
+        }
+    }
+
     pub(crate) fn has_closed(&self) -> bool {
         !self.closed.is_empty()
     }

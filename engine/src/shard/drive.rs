@@ -101,6 +101,7 @@ impl Shard {
         self.flush_wanted |= self.log.survivors_wait();
         self.journal_touches_due();
         if self.user_batch_due() {
+            self.fill_with_touches();
             self.log.close_batch(USER_STREAM, self.now);
         }
         for stream in USER_STREAM..=SURVIVOR_STREAMS {
@@ -131,11 +132,16 @@ impl Shard {
             self.flush_wanted = false;
             return false;
         };
-        flush || since.plus(self.linger_ms()) <= now || buggify!(CloseEarly)
+        flush || since.plus(self.batch_linger_ms()) <= now || buggify!(CloseEarly)
+    }
+
+    /// How long the open batch may stay open.
+    pub(super) fn batch_linger_ms(&mut self) -> u64 {
+        self.linger_ms().max(self.touch_linger_ms())
     }
 
     /// How long a batch may stay open for more records to join.
-    pub(super) fn linger_ms(&self) -> u64 {
+    fn linger_ms(&self) -> u64 {
         match self.config.ack {
             Ack::Durable => 0,
             Ack::Interval { ms } => u64::from(ms),

@@ -37,7 +37,7 @@ impl Shard {
         if let Some(at) = self.touches.due_at() {
             consider(at.max(now.plus(10)));
         }
-        let linger = self.linger_ms();
+        let linger = self.batch_linger_ms();
         let stream = self.log.stream(crate::log::USER_STREAM);
         // Behind a batch in flight it is that batch's completion that lets the open one go.
         if let Some(since) = stream.open_since().filter(|_| !stream.is_in_flight()) {

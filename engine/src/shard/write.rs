@@ -5,6 +5,7 @@
 use super::Shard;
 use super::owned::{OwnedLabel, cut, name};
 use super::read::Owner;
+use super::touch::Moved;
 use crate::format::label::Label;
 use crate::format::record::{self, Head, Kind};
 use crate::hot::NewEntry;
@@ -215,7 +216,7 @@ impl Shard {
     }
 
     /// Sets or removes the expiry of a resident key. Moving an expiry later is a touch: it costs no
-    /// disk write inside its quantum and 14 bytes of a batch that others share beyond it. Anything else
+    /// disk write inside its quantum and 7 bytes of a batch that others share beyond it. Anything else
     /// rewrites the record. Returns the LSN to wait for, `Lsn::NONE` if there is none.
     ///
     /// # Errors
@@ -233,7 +234,8 @@ impl Shard {
         };
         let (value, value_type, old_at) = (hot.value(), hot.value_type(), hot.expires_at());
         let label = self.label_of(key, owner).map(OwnedLabel::from);
-        let expires_at = cut(expires_at, label.as_ref().and_then(|label| label.limit));
+        let limit = label.as_ref().and_then(|label| label.limit);
+        let expires_at = cut(expires_at, limit);
         if old_at == expires_at {
             return Ok(self.barrier(key));
         }
@@ -242,7 +244,8 @@ impl Shard {
             && let Due::At(old_s) = entry.expiry.due(now)
             && let Due::At(new_s) = Expiry::of(Some(new), now).due(now)
         {
-            return self.touch(key, &entry, (old_s, new_s), new, now);
+            let to = Moved { old_s, new_s, expires_at: new, is_limit: limit == Some(new) };
+            return self.touch(key, &entry, &to, now);
         }
         let label = label.unwrap_or_default();
         self.put_record(key, value_type, &value, expires_at, &label.view(), now)

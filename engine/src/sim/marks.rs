@@ -36,6 +36,12 @@ marks! {
     ProvedElsewhere,
     /// The end of a touched key found no room, and its event had to wait.
     LateEnd,
+    /// Touches that nobody waits for took the padding of a batch.
+    TouchesShare,
+    /// A batch of touches stayed open for more to join.
+    TouchesLinger,
+    /// Recovery read touch records of a sealed segment.
+    TouchesRead,
 }
 
 thread_local! {

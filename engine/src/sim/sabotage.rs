@@ -39,6 +39,10 @@ pub enum Sabotage {
     LeaveGroupOpen,
     /// Recovered touches get no grace.
     NoGrace,
+    /// What a recovery has granted is granted again by the next.
+    GrantAgain,
+    /// Recovery does not read the touch records that footers name.
+    SkipTouchRecords,
     /// Touches wait to be journaled however far they move an expiry.
     LaxTouches,
     /// Recovery relies on what a dead process left in the device's cache.
@@ -77,7 +81,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 30] = [
+    pub const ALL: [Sabotage; 32] = [
         Sabotage::WriteWithoutSync,
         Sabotage::ReplyEarly,
         Sabotage::ReleaseEarly,
@@ -91,6 +95,8 @@ impl Sabotage {
         Sabotage::HalfGroups,
         Sabotage::LeaveGroupOpen,
         Sabotage::NoGrace,
+        Sabotage::GrantAgain,
+        Sabotage::SkipTouchRecords,
         Sabotage::LaxTouches,
         Sabotage::TrustCache,
         Sabotage::EarlyCheckpoint,
@@ -121,6 +127,7 @@ impl Sabotage {
             | Sabotage::DropTouches
             | Sabotage::LeaveGroupOpen
             | Sabotage::NoGrace
+            | Sabotage::SkipTouchRecords
             | Sabotage::DictionaryTooSoon => 10_000,
             _ => 300,
         }

@@ -3,7 +3,7 @@
 use crate::units::{Lsn, UnixMillis};
 
 use super::label::ModelLabel;
-use super::recovered::whole_second;
+use super::recovered::latest_second;
 use super::{Live, ModelKey, State, Told, Value};
 
 /// A mutation as the client asked for it.
@@ -76,7 +76,7 @@ impl Change {
             Change::Touch(key, at, quantum_ms) => {
                 if let Some(live) = state.get_mut(key) {
                     live.expires_min = Some(*at);
-                    live.expires_max = live.label.cut(Some(whole_second(*at)));
+                    live.expires_max = live.label.cut(Some(latest_second(*at)));
                     live.quantum_ms = live.quantum_ms.max(*quantum_ms);
                     live.lsns.1 = if lsn == Lsn::NONE { live.lsns.1 } else { lsn };
                 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::index::{TOUCH_CLASS_MAX, touch_second};
 use crate::units::{Lsn, UnixMillis};
 
 use super::damage::Lost;
@@ -105,4 +106,12 @@ fn add_grace(state: &mut State, lossy: bool) {
 /// Rounds up, as the index does.
 pub(super) fn whole_second(at: UnixMillis) -> UnixMillis {
     UnixMillis(at.0.next_multiple_of(1000))
+}
+
+/// When a touched key whose value has left RAM is due at the latest: the end of its second, or of the next
+/// one where that may be the last second of a cell, which is kept for what recoveries grant.
+pub(super) fn latest_second(at: UnixMillis) -> UnixMillis {
+    let second = whole_second(at).0 / 1000;
+    let entered = (1..=TOUCH_CLASS_MAX).map(|class| touch_second(second, class)).max();
+    UnixMillis(entered.unwrap_or(second) * 1000)
 }

@@ -105,6 +105,11 @@ fn touches_may_live_a_quantum_longer_after_a_recovery_and_shorter_only_until_the
     // Never earlier, and less than a quantum of 32 s later.
     assert!(recovered(&model, 10_499).is_err() && recovered(&model, 43_001).is_err());
     assert!(recovered(&model, 10_500).is_ok() && recovered(&model, 43_000).is_ok());
+    // Second 12 ends a cell of 13: it is entered as the next one.
+    model.apply(Change::Touch(key("a"), UnixMillis(11_500), 32_000), None).unwrap();
+    assert!(model.observe(&key("a"), &seen(13_000), now).is_ok());
+    assert!(model.observe(&key("a"), &seen(13_001), now).is_err());
+    assert!(recovered(&model, 44_000).is_ok() && recovered(&model, 44_001).is_err());
 }
 
 #[test]
