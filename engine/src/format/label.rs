@@ -63,7 +63,7 @@ impl<'a> Label<'a> {
             out.extend_from_slice(&[HIDDEN, 0]);
         }
         if let Some(chunked) = self.chunked {
-            out.extend_from_slice(&[CHUNKED, CHUNKED_BYTES as u8]);
+            out.extend_from_slice(&[CHUNKED, 20]);
             out.extend_from_slice(&chunked.encode());
         }
     }

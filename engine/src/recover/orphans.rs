@@ -114,3 +114,73 @@ fn remove_unnamed(chunks: &mut Space, named: &HashMap<u64, u32, WordHash>) -> u6
     });
     before - chunks.entries()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::chunked::Chunked;
+    use crate::format::label::Label;
+    use crate::index::{Entry, Expiry, SizeClass};
+    use crate::units::{Location, UnixMillis};
+
+    const SEED: [u8; 16] = [7; 16];
+
+    fn entry(expires: bool) -> Entry {
+        let expires = expires.then_some(UnixMillis(1_790_000_100_000));
+        let expiry = Expiry::of(expires, UnixMillis(1_790_000_000_000));
+        Entry { location: Location(900), size: SizeClass::of(100), expiry, freq: 0, touch: 0 }
+    }
+
+    /// Manifests of three chunks each by id, and whether they expire; chunks that are there.
+    fn spaces(manifests: &[(u64, bool)], chunks: &[(u64, u32)]) -> Vec<Space> {
+        let mut spaces: Vec<Space> = (0..3).map(|_| Space::default()).collect();
+        for (id, expires) in manifests {
+            let bytes = id.to_le_bytes();
+            let place =
+                Place { identity: key_of(&SEED, &bytes).identity, aside: false, key: &bytes };
+            let chunked = Chunked { id: *id, len: 150, chunk_bytes: 64 };
+            let label = Label { chunked: Some(chunked), ..Label::NONE };
+            spaces[2].insert(&place, entry(*expires), &label, 0);
+        }
+        for (id, number) in chunks {
+            let name = chunk_key(*id, *number);
+            spaces[1].index.insert(key_of(&SEED, &name).identity, entry(false));
+        }
+        spaces
+    }
+
+    fn has(spaces: &[Space], id: u64, number: u32) -> Option<Location> {
+        let name = chunk_key(id, number);
+        spaces[1].index.get(key_of(&SEED, &name).identity).map(|entry| entry.location)
+    }
+
+    #[test]
+    fn chunks_that_no_manifest_names_are_removed() {
+        let there = [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (9, 0)];
+        let mut spaces = spaces(&[(1, false)], &there);
+        // Aside: one that is named and one that is not.
+        let mut aside = |id, number| {
+            let name = chunk_key(id, number);
+            let identity = key_of(&SEED, &name).identity;
+            spaces[1].index.remove(identity);
+            let place = Place { identity, aside: true, key: &name };
+            spaces[1].insert(&place, entry(false), &Label::NONE, 0);
+        };
+        aside(1, 2);
+        aside(2, 1);
+        assert_eq!(sweep(&mut spaces, &SEED), Swept { orphans: 4, ended: 0 });
+        assert_eq!((spaces[1].entries(), spaces[1].side.len()), (3, 1));
+        assert!((0..2).all(|number| has(&spaces, 1, number).is_some()));
+        assert_eq!(sweep(&mut spaces, &SEED), Swept::default(), "once more changes nothing");
+    }
+
+    #[test]
+    fn what_lacks_a_chunk_had_expired_or_has_lost_it() {
+        let there = [(1, 0), (1, 2), (2, 0), (2, 1)];
+        let mut spaces = spaces(&[(1, false), (2, true)], &there);
+        assert_eq!(sweep(&mut spaces, &SEED), Swept { orphans: 2, ended: 1 });
+        assert_eq!((spaces[2].entries(), spaces[2].labels.large_len()), (1, 1));
+        assert_eq!(has(&spaces, 1, 1), Some(crate::space::LOST));
+        assert_eq!(spaces[1].entries(), 3);
+    }
+}

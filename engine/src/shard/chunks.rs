@@ -106,7 +106,10 @@ impl Shard {
     /// through without pushing everything else out.
     pub(super) fn let_chunks_go(&mut self) {
         let durable = self.log.durable_lsn();
-        while let Some((_, name)) = self.large.fresh.pop_front_if(|(lsn, _)| *lsn <= durable) {
+        while let Some((lsn, name)) = self.large.fresh.front().copied()
+            && lsn <= durable
+        {
+            self.large.fresh.pop_front();
             self.let_chunk_go(&name);
         }
     }

@@ -38,7 +38,7 @@ pub struct Upload {
 
 impl Upload {
     /// What it would be as a value.
-    fn chunked(&self) -> Chunked {
+    pub fn chunked(&self) -> Chunked {
         Chunked { id: self.id, len: self.len, chunk_bytes: self.chunk_bytes }
     }
 }
@@ -135,6 +135,7 @@ impl Shard {
     }
 
     /// Gives an upload's chunks back.
+    #[expect(clippy::needless_pass_by_value, reason = "it is used up")]
     pub fn drop_upload(&mut self, upload: Upload) {
         self.large.open.remove(&upload.id);
         self.drop_numbers(upload.id, 0..upload.chunks);

@@ -128,7 +128,10 @@ impl Sabotage {
             | Sabotage::LeaveGroupOpen
             | Sabotage::NoGrace
             | Sabotage::SkipTouchRecords
-            | Sabotage::DictionaryTooSoon => 10_000,
+            | Sabotage::DictionaryTooSoon
+            | Sabotage::UngroupedChunks => 10_000,
+            // A clock that is set back, and a segment that was used again. `orphans.rs` tests it alone.
+            Sabotage::KeepEnded => 20_000,
             _ => 300,
         }
     }

@@ -14,6 +14,7 @@ use document::{Golden, parse};
 use emberlog_engine::format::batch::{self, IDENTITY_BYTES};
 use emberlog_engine::format::bytes::Seed;
 use emberlog_engine::format::checkpoint::{self, LabelRow, PAGE_BYTES, PageHead, Payload};
+use emberlog_engine::format::chunked::{CHUNKS_MAX, Chunked};
 use emberlog_engine::format::label::Label;
 use emberlog_engine::format::record::{self, Head, Kind};
 use emberlog_engine::format::segment::{self, BatchRow, RecordRow, Row};
@@ -29,6 +30,9 @@ use siphasher::sip::SipHasher13;
 
 /// Owner, limit and hidden of the golden label.
 const EXTENSION_BYTES: usize = 2 + 3 + 2 + 6 + 2;
+
+/// The golden place of chunks.
+const CHUNKED_BYTES: usize = 2 + 8 + 8 + 4;
 
 const TEXT: &str = include_str!("../../../FORMAT.md");
 
@@ -75,12 +79,15 @@ fn tables_describe_their_bytes_without_a_gap() {
         ("checkpoint-row", checkpoint::ROW_BYTES),
         ("checkpoint-side-page", checkpoint::PAGE_HEADER_BYTES + checkpoint::ROW_BYTES + 2 + 3),
         ("extension", EXTENSION_BYTES),
+        ("extension-chunked", CHUNKED_BYTES),
         ("footer-batch-row", segment::batch_row_bytes()),
         ("footer-lost-row", segment::lost_row_bytes()),
         ("footer-record-row", segment::record_row_bytes(&put_head())),
         ("identity-list", IDENTITY_BYTES),
+        ("record-chunk", head_of(&all["record-chunk"]).record_bytes()),
         ("record-dictionary", head_of(&all["record-dictionary"]).record_bytes()),
         ("record-labelled", put_head().record_bytes() + EXTENSION_BYTES),
+        ("record-manifest", head_of(&all["record-manifest"]).record_bytes()),
         ("record-packed", head_of(&all["record-packed"]).record_bytes()),
         ("record-put", put_head().record_bytes()),
         ("record-touch", record::HEADER_BYTES + TOUCH_ROW_BYTES),
@@ -177,6 +184,8 @@ fn records() {
         ("record-put", &["key"][..], "value"),
         ("record-labelled", &["key", "extension"], "value"),
         ("record-touch", &[], "rows"),
+        ("record-manifest", &["key", "extension"], ""),
+        ("record-chunk", &["key"], "value"),
         ("record-dictionary", &["key"], "value"),
         ("record-packed", &["key"], "value"),
     ] {
@@ -184,11 +193,12 @@ fn records() {
         let head = head_of(&g);
         let full = parts.iter().flat_map(|part| g.raw(part)).copied().collect::<Vec<u8>>();
         let mut out = vec![0xff; head.padded_bytes()];
-        record::encode(&head, &full, g.raw(value), seed(), &mut out);
+        let value = if value.is_empty() { &[] } else { g.raw(value) };
+        record::encode(&head, &full, value, seed(), &mut out);
         assert_eq!(out[..g.bytes.len()], g.bytes, "{name}");
         let decoded = record::decode(&g.bytes, seed()).unwrap();
         let key = if parts.is_empty() { &[] } else { g.raw("key") };
-        assert_eq!((decoded.head, decoded.key, decoded.value), (head, key, g.raw(value)));
+        assert_eq!((decoded.head, decoded.key, decoded.value), (head, key, value));
         assert_eq!(decoded.name, full);
         assert!(decoded.value_ok);
         for (at, bad) in flips(&g.bytes) {
@@ -243,6 +253,28 @@ fn labels() {
     // Any byte is a label, an error, or another label: never a panic.
     for (_, bad) in flips(&bytes) {
         let _ = LabelRow::decode(&bad).map(|(row, _)| Label::decode(row.extension).is_ok());
+    }
+}
+
+#[test]
+fn a_large_value_and_its_chunk() {
+    let g = golden("extension-chunked");
+    let chunked =
+        Chunked { id: g.value("id"), len: g.value("length"), chunk_bytes: g.narrow("chunk bytes") };
+    let label = Label { chunked: Some(chunked), ..Label::NONE };
+    let mut bytes = Vec::new();
+    label.encode(&mut bytes);
+    assert_eq!(bytes, g.bytes);
+    assert_eq!(Label::decode(&g.bytes).unwrap(), label);
+    assert_eq!(golden("record-manifest").raw("extension"), g.bytes);
+    let chunk = golden("record-chunk");
+    assert_eq!(chunk.raw("key"), [&chunked.id.to_le_bytes()[..], &[0; 4]].concat());
+    assert_eq!((chunk.value("lsn"), chunk.value("value len")), (chunked.id, chunked.len));
+    assert_eq!((chunked.chunks(), chunked.chunk_len(0)), (1, 5));
+    assert!(TEXT.contains(&format!("at most {CHUNKS_MAX} chunks")));
+    // Any bytes are a label, an error, or another label: never a panic.
+    for (_, bad) in flips(&bytes) {
+        let _ = Label::decode(&bad).map(|label| label.chunked.map(|c| c.chunks()));
     }
 }
 

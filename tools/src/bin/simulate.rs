@@ -55,6 +55,9 @@ struct Arguments {
     /// Plant every known bug in turn, and say which seed finds it.
     #[arg(long)]
     planted: bool,
+    /// Plant only the bug of this name.
+    #[arg(long)]
+    bug: Option<String>,
     /// Print what the engine logs. The shortest failing program is run last.
     #[arg(long)]
     log: bool,
@@ -111,9 +114,10 @@ fn report(program: &Program, message: &str, shorten: bool) {
 }
 
 /// Looks for every planted bug; fails if one is not found in time.
-fn find_planted() -> ExitCode {
+fn find_planted(bug: Option<&str>) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for sabotage in Sabotage::ALL {
+    let wanted = |sabotage: &Sabotage| bug.is_none_or(|bug| format!("{sabotage:?}") == bug);
+    for sabotage in Sabotage::ALL.into_iter().filter(wanted) {
         let limit = sabotage.seeds_max();
         if let Some(seed) = found_by(sabotage, Profile::Calm, limit) {
             println!("{sabotage:?}: found by seed {seed}");
@@ -247,8 +251,8 @@ fn main() -> ExitCode {
             .init();
     }
     std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
-    if arguments.planted {
-        return find_planted();
+    if arguments.planted || arguments.bug.is_some() {
+        return find_planted(arguments.bug.as_deref());
     }
     let (start, seeds) = range(&arguments);
     let run = Run {

@@ -141,12 +141,6 @@ impl World {
         }
         match self.execute(action) {
             Ok(()) => Ok(Attempt::Done),
-            Err(Stop::Refused(refused))
-                if room != Room::Yes && self.refused_upload(action, refused) =>
-            {
-                self.counts.refused_full += 1;
-                Ok(Attempt::Done)
-            }
             Err(Stop::Refused(Refused::Full)) if room != Room::Yes => {
                 self.counts.refused_full += 1;
                 Ok(Attempt::Done)
@@ -164,14 +158,13 @@ impl World {
         let key_bytes = |number: &u8| self.keys[usize::from(*number)].1.len() + 128 + 300;
         match action {
             Action::Get(_) | Action::Fetch(..) => 0,
-            Action::Finish(key, _) => key_bytes(key),
             Action::Rename(from, to) => 128 + 2 * (key_bytes(from) + key_bytes(to)),
             Action::Patch(key, _, bytes) => {
                 let chunk = self.chunk_bytes as usize;
                 key_bytes(key) * 2 + (bytes.min(&(8 * chunk)) / chunk + 2) * (chunk + 256)
             }
             Action::Clear(_) => 128,
-            Action::Delete(key) => key_bytes(key),
+            Action::Delete(key) | Action::Finish(key, _) => key_bytes(key),
             Action::Put(key, bytes, _) => key_bytes(key) + bytes,
             Action::Expire(key, _) => {
                 let live = self.model.get(&self.keys[usize::from(*key)]);

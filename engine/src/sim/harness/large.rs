@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::World;
 use super::commands::Stop;
 use crate::format::chunked::Chunked;
-use crate::shard::{LoadError, Lookup, Refused, Room, Ticket, Upload};
+use crate::shard::{LoadError, Lookup, Room, Ticket, Upload};
 use crate::sim::faults::Profile;
 use crate::sim::model::label::ModelLabel;
 use crate::sim::model::{Change, ModelKey, Seen, Value};
@@ -106,7 +106,7 @@ impl World {
             if let Err(refused) = self.shard().put_chunk(&mut one.upload, chunk, now) {
                 return Err(format!("a chunk was refused though there was room: {refused}"));
             }
-            let (chunked, number) = (self.chunked_of(&one.upload), one.upload.chunks - 1);
+            let (chunked, number) = (one.upload.chunked(), one.upload.chunks - 1);
             self.note_word(one.key, &chunked, number);
         }
         let (key, whole) = (one.key, one.whole);
@@ -115,11 +115,6 @@ impl World {
             self.command(Action::Finish(key, handle))?;
         }
         Ok(())
-    }
-
-    #[expect(clippy::unused_self, reason = "beside its kind")]
-    fn chunked_of(&self, upload: &Upload) -> Chunked {
-        Chunked { id: upload.id, len: upload.len, chunk_bytes: upload.chunk_bytes }
     }
 
     fn note_word(&mut self, key: u8, chunked: &Chunked, number: u32) {
@@ -334,7 +329,7 @@ impl World {
         for number in 0..chunked.chunks() {
             let mut buffer = [0; 12];
             let name = self.shard().chunk_key(chunked, number, &mut buffer).bytes().into();
-            match self.read_blocking(&(Namespace::CHUNKS.0, name))? {
+            match self.read_blocking(&(Namespace::CHUNKS.0, name))?.0 {
                 Seen::Found { value: chunk, .. } => value.extend_from_slice(&chunk.0),
                 _ => return Ok(None),
             }
@@ -350,11 +345,6 @@ impl World {
                 Err(format!("{missing} chunks are missing, {orphans} are nobody's"))
             }
         }
-    }
-
-    /// What is refused is an upload that was dropped.
-    pub(super) fn refused_upload(&mut self, action: &Action, refused: Refused) -> bool {
-        matches!((action, refused), (Action::Finish(..), Refused::Full))
     }
 }
 

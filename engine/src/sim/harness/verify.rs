@@ -182,14 +182,13 @@ impl World {
         for number in 0..self.keys.len() {
             let name = self.keys[number].clone();
             let seen = self.read_blocking(&name)?;
-            let now = self.clock();
-            all.insert(name, (seen, now));
+            all.insert(name, seen);
         }
         Ok(all)
     }
 
-    /// Reads one key of a store that nobody else uses yet.
-    pub(super) fn read_blocking(&mut self, name: &ModelKey) -> Result<Seen, String> {
+    /// Reads one key of a store that nobody else uses yet, and tells when it was looked up.
+    pub(super) fn read_blocking(&mut self, name: &ModelKey) -> Result<(Seen, Clock), String> {
         let ticket = Ticket(self.ticket());
         let mut failures = 0;
         for _ in 0..PATIENCE {
@@ -208,13 +207,11 @@ impl World {
                     ..
                 }) => {
                     shard.release(ticket);
+                    // It may expire while its chunks are read.
+                    let at = self.clock();
                     let value = self.read_chunks(&chunked)?;
-                    return Ok(value.map_or(Seen::Lost, |value| Seen::Found {
-                        value,
-                        value_type,
-                        expires_at,
-                        lsn,
-                    }));
+                    let found = |value| Seen::Found { value, value_type, expires_at, lsn };
+                    return Ok((value.map_or(Seen::Lost, found), at));
                 }
                 Lookup::Found(found) => Some(Seen::Found {
                     value: Value::from(&found.value[..]),
@@ -225,14 +222,14 @@ impl World {
             };
             if let Some(seen) = seen {
                 shard.release(ticket);
-                return Ok(seen);
+                return Ok((seen, self.clock()));
             }
             shard.load(ticket, &key);
             failures += u32::from(self.await_load()? == Err(LoadError::Io));
             // What fails once may read the next time.
             if failures == READ_TRIES && self.plan.bad_sector > 0 {
                 self.shard().release(ticket);
-                return Ok(Seen::Lost);
+                return Ok((Seen::Lost, self.clock()));
             }
         }
         Err(format!("{name:?} stays cold after a restart"))
