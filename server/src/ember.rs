@@ -25,5 +25,6 @@ pub fn fields(stats: &Stats, mut show: impl FnMut(&str, &dyn Display)) {
         checkpoints recovery_ms recovery_records recovery_entries io_in_flight
     }
     show("compression_ratio", &format_args!("{:.3}", stats.compression_ratio));
+    show! { large_values large_value_bytes chunks uploads orphan_chunks }
     show! { compressed_puts compression_bytes_saved dictionaries dictionaries_trained }
 }

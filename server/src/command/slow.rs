@@ -96,8 +96,11 @@ fn usage(cx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         _ => return Err(text::SYNTAX),
     }
     let key = cx.key(&args[2])?;
-    match cx.find(&key)? {
-        Some(found) => cx.reply.size(ENTRY_BYTES + args[2].len() + found.value.len()),
+    match cx.find_any(&key)? {
+        Some(found) => {
+            let value = super::large::size(super::large::len_of(Some(&found)));
+            cx.reply.size(ENTRY_BYTES + args[2].len() + value);
+        }
         None => cx.reply.null(),
     }
     Ok(())

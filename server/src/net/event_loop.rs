@@ -138,11 +138,14 @@ impl EventLoop {
         self.run_resumed();
         spent.mark(Part::Resumed, driver::monotonic_us());
         self.flush();
+        if let (true, Some(store)) = (self.server.take_wants_chunks(), &mut self.store) {
+            store.give(&mut self.server);
+        }
         // What was answered without the disk would wait for the next wake-up.
         self.server.take_events();
         spent.mark(Part::Output, driver::monotonic_us());
         if self.server.now().since(self.looked_at) >= LOOK_MS {
-            self.look();
+            self.look(0);
         }
         if self.server.now().since(self.swept_at) >= SWEEP_MS {
             self.sweep();
@@ -227,17 +230,15 @@ impl EventLoop {
     /// Runs what has arrived from a client, and sees to it that the process stays within its memory.
     fn process(&mut self, index: usize) {
         self.server.process(index);
-        self.look_if_moved();
+        self.look(LOOK_BYTES);
     }
 
-    fn look_if_moved(&mut self) {
-        if self.server.moved_bytes() >= LOOK_BYTES {
-            self.look();
+    /// Looks at the resident set if at least so many bytes have moved: values leave RAM if it is above the
+    /// budget.
+    fn look(&mut self, moved_bytes: usize) {
+        if self.server.moved_bytes() < moved_bytes {
+            return;
         }
-    }
-
-    /// Looks at the resident set: values leave RAM if it is above the budget.
-    fn look(&mut self) {
         self.looked_at = self.server.now();
         self.server.observe_rss(self.resident.bytes());
     }
@@ -333,7 +334,7 @@ impl EventLoop {
             if self.write(index) {
                 unsent.push(index);
             }
-            self.look_if_moved();
+            self.look(LOOK_BYTES);
             if self.server.after_flush(index) == AfterFlush::Close {
                 self.close(index);
             }
@@ -381,7 +382,7 @@ impl EventLoop {
     fn sweep(&mut self) {
         self.swept_at = self.server.now();
         self.server.sweep();
-        self.look();
+        self.look(0);
         for number in 0..self.listeners.len() {
             self.accept(number);
         }

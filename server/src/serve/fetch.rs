@@ -42,6 +42,11 @@ impl Server {
         }
     }
 
+    /// Whether outputs have asked for chunks since this was last called.
+    pub fn take_wants_chunks(&mut self) -> bool {
+        std::mem::take(&mut self.wants_chunks)
+    }
+
     /// Gives the output of the client in slot `index` the next part of the large value that it needs to go on,
     /// if it needs one; if that is on the disk, it is read.
     pub(super) fn feed(&mut self, index: usize) {
@@ -60,6 +65,7 @@ impl Server {
             Lookup::Found(found) => found.value,
             Lookup::Cold if !client.fetch_failed => {
                 client.fetching = true;
+                self.wants_chunks = true;
                 return shard.load(fetch_ticket(client.session.key), &key);
             }
             Lookup::Cold | Lookup::Absent { .. } | Lookup::Lost => Default::default(),

@@ -14,7 +14,7 @@
 use emberlog_engine::{Chunked, Room, Shard, Upload};
 
 use super::Server;
-use super::client::{Client, Session};
+use super::client::{Client, Session, Wait};
 use crate::command::{RECORD_OVERHEAD, Stop, refusal, streamed_argument, text};
 use crate::resp::Long;
 
@@ -102,7 +102,8 @@ impl Server {
         let left = long.left - taken;
         // At least one: what is there of a chunk, if it has to wait for room, is all of it.
         client.connection.missing = piece.min(left).saturating_sub(available - taken).max(1);
-        client.drained = true;
+        // All of the command may be here, and wait for room.
+        client.drained = client.wait == Wait::Nothing;
         false
     }
 

@@ -77,6 +77,8 @@ pub struct Server {
     poison_told: bool,
     /// Whether clients that waited for keys are being served, which is not done within itself.
     serving_blocked: bool,
+    /// Whether outputs have asked for chunks since the store last was.
+    wants_chunks: bool,
     /// Bytes of input and of replies since the resident set was last looked at.
     moved_bytes: usize,
 }
@@ -104,6 +106,7 @@ impl Server {
             durable: Lsn::NONE,
             poison_told: false,
             serving_blocked: false,
+            wants_chunks: false,
             moved_bytes: 0,
         }
     }

@@ -18,6 +18,7 @@ mod scripts;
 mod sessions;
 mod sets;
 mod sorted_sets;
+mod uploads;
 mod user_sessions;
 mod waiting;
 

@@ -7,31 +7,31 @@ use emberlog_engine::Stats;
 use super::{Harness, request};
 use crate::config::Config;
 
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 /// Large, and not a whole number of chunks.
-const LEN: usize = (2 << 20) + 12_345;
+pub(super) const LEN: usize = (2 << 20) + 12_345;
 
-fn harness() -> Harness {
+pub(super) fn harness() -> Harness {
     Harness::on_disk(64 << 20, Config::default())
 }
 
 /// Bytes that tell where they are from, and do not compress.
-fn bytes(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     (0..len).map(|_| random.u8(..)).collect()
 }
 
-fn bulk(value: &[u8]) -> Vec<u8> {
+pub(super) fn bulk(value: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
 }
 
 impl Harness {
-    fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         self.server.shard.as_ref().unwrap().stats()
     }
 
     /// Sends all of `bytes`, however long it takes. Returns the most bytes that the client's input took.
-    fn send(&mut self, client: usize, mut bytes: &[u8]) -> usize {
+    pub(super) fn send(&mut self, client: usize, mut bytes: &[u8]) -> usize {
         let mut most = 0;
         for _ in 0..100_000 {
             if bytes.is_empty() {
@@ -54,17 +54,17 @@ impl Harness {
     }
 
     /// As [`Harness::ask`], in the form that clients send, and with the reply as it is.
-    fn call(&mut self, client: usize, args: &[&[u8]]) -> Vec<u8> {
+    pub(super) fn call(&mut self, client: usize, args: &[&[u8]]) -> Vec<u8> {
         self.send(client, &request(args));
         self.settle(client)
     }
 
-    fn set(&mut self, client: usize, key: &str, value: &[u8]) {
+    pub(super) fn set(&mut self, client: usize, key: &str, value: &[u8]) {
         assert_eq!(self.call(client, &[b"SET", key.as_bytes(), value]), b"+OK\r\n");
     }
 
     #[track_caller]
-    fn expect(&mut self, client: usize, args: &[&[u8]], expected: &[u8]) {
+    pub(super) fn expect(&mut self, client: usize, args: &[&[u8]], expected: &[u8]) {
         let got = self.call(client, args);
         let name = String::from_utf8_lossy(args[0]);
         let show = |bytes: &[u8]| bytes[..bytes.len().min(60)].escape_ascii().to_string();
@@ -351,46 +351,4 @@ fn commands_that_are_not_made_for_large_values_say_so() {
     h.expect(c, &[b"GET", b"k"], &bulk(&value));
     h.script(c, &[("EVAL \"return redis.call('DEL', KEYS[1])\" 1 k", ":1"), ("DBSIZE", ":0")]);
     assert_eq!(h.stats().chunks, 0);
-}
-
-#[test]
-fn arguments_that_nothing_can_be_made_of_are_dropped_and_the_connection_goes_on() {
-    let mut h = Harness::on_disk(64 << 20, Config::default());
-    let c = h.connect();
-    let long = bytes(1, (64 << 20) + 1);
-    let error =
-        format!("-ERR an argument of {} bytes is too large for this command\r\n", long.len());
-    let most = h.send(c, &request(&[b"HSET", b"h", b"f", &long]));
-    assert!(most <= 4 * CHUNK, "{most} bytes of input");
-    assert_eq!(h.settle(c), error.as_bytes());
-    h.script(c, &[("EXISTS h", ":0"), ("MULTI", "+OK")]);
-    h.expect(c, &[b"SET", b"k", &long], error.as_bytes());
-    h.script(c, &[("EXEC", "-EXECABORT Transaction discarded because of previous errors.")]);
-    // Half the disk: it takes that in until the limit is reached.
-    let full =
-        "-OOM command not allowed: the disk limit is reached; delete keys or raise disk-limit\r\n";
-    h.expect(c, &[b"SET", b"k", &long], full.as_bytes());
-    let stats = h.stats();
-    assert_eq!((stats.chunks, stats.uploads), (0, 0));
-    h.script(c, &[("SET k v", "+OK"), ("GET k", "$1 v")]);
-}
-
-#[test]
-fn an_upload_that_is_not_finished_leaves_nothing() {
-    let mut h = harness();
-    let (gone, stuck, other) = (h.connect(), h.connect(), h.connect());
-    let value = bytes(1, LEN);
-    let whole = request(&[b"SET", b"k", &value]);
-    for client in [gone, stuck] {
-        h.send(client, &whole[..whole.len() - 3]);
-    }
-    assert!(h.stats().chunks > 20 && h.stats().uploads == 2);
-    h.script(other, &[("EXISTS k", ":0"), ("DBSIZE", ":0"), ("KEYS *", "*0")]);
-    h.server.disconnect(gone);
-    assert_eq!(h.stats().uploads, 1);
-    h.advance(61_000);
-    h.server.sweep();
-    assert!(h.server.is_finished(stuck), "it sends nothing more");
-    h.server.disconnect(stuck);
-    assert_eq!((h.stats().chunks, h.stats().uploads), (0, 0));
 }
