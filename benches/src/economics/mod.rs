@@ -80,7 +80,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "values",
-        about: "streaming a value of 512 MiB, and reading or changing ten bytes of it, beside the peer",
+        about: "streaming a value of 511 MiB, and reading or changing ten bytes of it, beside the peer",
         run: values::run,
     },
     Part { name: "scan", about: "what it costs to list keys that are not in RAM", run: scan::run },

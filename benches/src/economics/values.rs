@@ -87,7 +87,7 @@ fn measure(binary: &Path, port: u16, own: bool, settings: &Settings) -> Result<M
     }
     let arguments: &[&str] = if own { &OURS } else { &PEER_KEEPS };
     let server = Server::start(binary, port, &data, arguments)?;
-    let len = settings.pick(512 << 20, 32 << 20);
+    let len = settings.pick(511 << 20, 32 << 20);
     let mut peak = 0;
     let set_mb_s = set(&server, len, &mut peak)?;
     let get_mb_s = get(&server, len, &mut peak)?;
@@ -134,7 +134,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
     let theirs = measure(&settings.peer, settings.port + 1, false, settings)?;
     let mut section = Section::new(
         "Large values",
-        "One value of 512 MiB that does not compress, over one connection on this machine: SET and GET of \
+        "One value of 511 MiB that does not compress, over one connection on this machine: SET and GET of \
          it (MB/s, the client's own work included), the highest resident memory seen meanwhile, the median \
          of GETRANGE of 10 bytes at 200 places, and one APPEND of 10 bytes. Emberlog with `--maxmemory \
          128mb` and `--ack durable`; the peer holds the value in RAM and syncs its log every second",
@@ -149,7 +149,7 @@ pub(super) fn run(settings: &Settings) -> Result<Section> {
         "APPEND us",
         "APPEND bytes written",
     ];
-    let mut table = Table::new("A value of 512 MiB", &head);
+    let mut table = Table::new("A value of 511 MiB", &head);
     for (name, own, of) in [("Emberlog", true, &ours), ("peer", false, &theirs)] {
         table.row([
             name.to_owned(),
