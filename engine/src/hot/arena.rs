@@ -9,7 +9,7 @@ use std::ops::{Index, IndexMut};
 use super::entry::HotEntry;
 
 /// Entries in a chunk: about 20 KiB.
-const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 256;
 
 /// Entries by number.
 #[derive(Default)]
@@ -28,6 +28,11 @@ impl Arena {
     /// RAM of all chunks, used or not.
     pub(super) fn bytes(&self) -> usize {
         self.chunks.len() * CHUNK * size_of::<HotEntry>()
+    }
+
+    /// Takes the last chunk of entries out, used or freed: the arena is on its way to being dropped.
+    pub(super) fn pop_chunk(&mut self) -> Option<Vec<HotEntry>> {
+        self.chunks.pop()
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "2^32 entries exceed any RAM")]

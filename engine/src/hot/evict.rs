@@ -4,6 +4,7 @@
 //! Never knows: where marks are kept.
 //! Invariant: each call ends after a bounded number of steps, whatever cannot be evicted.
 
+use super::arena::CHUNK;
 use super::entry::QueueName;
 use super::{Hot, HotEntry};
 use crate::index::Identity;
@@ -26,8 +27,12 @@ const EARNED: usize = 8;
 const ROUNDS_MAX: u8 = 7;
 /// Of so many values that leave the small queue, one leaves a mark.
 const MARK_EVERY: u8 = 6;
-/// Most evictions in one call: a few milliseconds.
+/// Evictions in one call beyond twice what was added since the one before: half a millisecond.
+const EVICTIONS_MORE: usize = 2048;
+/// Most evictions in one call.
 const EVICTIONS_MAX: usize = 16_384;
+/// Chunks of a cleared hot set that are given back in one call, beyond twice what was added.
+const DOOMED_CHUNKS: usize = 16;
 
 /// An entry that has left RAM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,16 +91,21 @@ impl Hot {
     /// Evicts until `bytes() <= budget_bytes`, and returns what left.
     ///
     /// Never an entry that is pinned, or whose LSN is above `durable` (its only copy may be here).
-    /// May end above the budget: after 16,384 evictions, or when about a thousand candidates of
-    /// each queue cannot go; the next call goes on from there.
+    /// May end above the budget: after 2,048 evictions and two for each entry added since the last
+    /// call, or when about a thousand candidates of each queue cannot go; the next call goes on from
+    /// there ([`Hot::is_behind`]). While a cleared hot set is given back, that is all it does.
     pub fn evict(
         &mut self,
         budget_bytes: usize,
         durable: Lsn,
     ) -> impl Iterator<Item = Evicted> + use<'_> {
         self.evicted.clear();
+        let fresh = std::mem::take(&mut self.fresh);
+        let most = (EVICTIONS_MORE + 2 * fresh).min(EVICTIONS_MAX);
+        self.doomed.give_back(DOOMED_CHUNKS + 2 * fresh / CHUNK);
+        let most = if self.doomed.is_empty() { most } else { 0 };
         let (mut fruitless_small, mut fruitless_main) = (0, 0);
-        while self.bytes() > budget_bytes && self.evicted.len() < EVICTIONS_MAX {
+        while self.bytes() > budget_bytes && self.evicted.len() < most {
             let small = self.small.oldest().filter(|_| fruitless_small < FRUITLESS_MAX);
             let main = self.main.oldest().filter(|_| fruitless_main < FRUITLESS_MAX);
             let small_is_over = self.small_bytes > budget_bytes / 100 * SMALL_PERCENT;
@@ -117,6 +127,7 @@ impl Hot {
                 *fruitless += 1;
             }
         }
+        self.behind = self.evicted.len() == most;
         self.evicted.drain(..)
     }
 

@@ -12,6 +12,7 @@
 //! Invariant: a pinned value, or one whose record is not durable yet, is never evicted.
 
 mod arena;
+mod doomed;
 mod entry;
 mod evict;
 mod queue;
@@ -31,6 +32,7 @@ pub use evict::Evicted;
 use crate::index::Identity;
 use crate::units::{Location, Namespace, UnixMillis};
 use arena::Arena;
+use doomed::Doomed;
 use entry::QueueName;
 use evict::Ghosts;
 use queue::Queue;
@@ -59,6 +61,13 @@ pub struct Hot {
     /// [`MEAN_SCALE`].
     mean_cost_scaled: usize,
     ghosts: Ghosts,
+    /// Entries of each namespace, by its slot.
+    held: Vec<usize>,
+    doomed: Doomed,
+    /// Entries that were added since `evict` was last called.
+    fresh: usize,
+    /// Whether that call left something for the next.
+    behind: bool,
     /// What the last call of `evict` evicted; kept for its memory.
     evicted: Vec<Evicted>,
     /// Where key and value are put together.
@@ -83,7 +92,12 @@ impl Hot {
 
     /// RAM taken, in bytes, with allocator overhead and room for entries that is not used now.
     pub fn bytes(&self) -> usize {
-        self.heap_bytes + self.arena.bytes() + self.table.bytes()
+        self.heap_bytes + self.arena.bytes() + self.table.bytes() + self.doomed.bytes()
+    }
+
+    /// Whether [`Hot::evict`] has more to do than it does in one call: it is to be called again soon.
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// The entry of `key`, counted as an access unless it is pinned.
@@ -155,6 +169,12 @@ impl Hot {
             table::hash(arena[id].namespace, arena[id].identity)
         });
         self.enqueue(id, queue);
+        let slot = new.namespace.slot();
+        if self.held.len() <= slot {
+            self.held.resize(slot + 1, 0);
+        }
+        self.held[slot] += 1;
+        self.fresh += 1;
     }
 
     /// Removes the entry of `key`, pinned or not; `false` if there is none.
@@ -231,8 +251,17 @@ impl Hot {
         }
     }
 
-    /// Removes every entry of a namespace, in time proportional to all entries.
+    /// Removes every entry of a namespace. If there are no others, their RAM is given back by the next
+    /// calls of [`Hot::evict`]; otherwise in time proportional to all entries.
     pub fn clear_namespace(&mut self, namespace: Namespace) {
+        let held = self.held.get(namespace.slot()).copied().unwrap_or(0);
+        if held == 0 {
+            return;
+        }
+        if held == self.len() {
+            self.clear();
+            return;
+        }
         for queue in [QueueName::Small, QueueName::Main] {
             for _ in 0..self.queue(queue).len() {
                 let Some(id) = self.queue(queue).oldest() else { break };
@@ -245,6 +274,15 @@ impl Hot {
                 }
             }
         }
+    }
+
+    fn clear(&mut self) {
+        let arena = std::mem::take(&mut self.arena);
+        self.doomed.add(arena, std::mem::take(&mut self.heap_bytes));
+        self.table = Table::default();
+        (self.small, self.main, self.small_bytes) = (Queue::default(), Queue::default(), 0);
+        self.held.clear();
+        self.behind = true;
     }
 
     fn find(&self, namespace: Namespace, identity: Identity, key: &[u8]) -> Option<u32> {
@@ -287,6 +325,7 @@ impl Hot {
         self.dequeue(id);
         let entry = &self.arena[id];
         self.table.remove(table::hash(entry.namespace, entry.identity), id);
+        self.held[entry.namespace.slot()] -= 1;
         self.arena.free(id);
     }
 

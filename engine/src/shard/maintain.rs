@@ -46,6 +46,9 @@ impl Shard {
         if self.closing || self.jobs_active() {
             consider(now.plus(TICK_MS));
         }
+        if self.hot.is_behind() {
+            consider(now.plus(1));
+        }
         if !self.untold.is_empty() {
             consider(now.plus(RETRY_MS));
         }
