@@ -224,7 +224,7 @@ fn what_a_clear_takes_is_gone_at_once_and_given_back_in_slices() {
         assert_eq!(key.0, Namespace(1));
         hot.insert(&new_entry(&key, &[0; 100]), 0);
     }
-    hot.evict(usize::MAX, Lsn(9));
+    assert_eq!(hot.evict(usize::MAX, Lsn(9)).count(), 0);
     let before = hot.bytes();
     hot.clear_namespace(Namespace(1));
     assert_eq!(hot.len(), 0);
