@@ -12,6 +12,7 @@
 //! is in the chain of its owner exactly once.
 
 mod blobs;
+mod large;
 #[cfg(test)]
 mod tests;
 
@@ -124,26 +125,6 @@ impl Labels {
         self.hidden
     }
 
-    /// Number of large values.
-    pub(crate) fn large_len(&self) -> usize {
-        self.large.len()
-    }
-
-    /// Bytes of all large values.
-    pub(crate) fn large_bytes(&self) -> u64 {
-        self.large_bytes
-    }
-
-    /// All large values, in no particular order.
-    pub(crate) fn large(&self) -> impl Iterator<Item = &Chunked> {
-        self.large.values()
-    }
-
-    /// The large values that have gone or were replaced since the last call.
-    pub(crate) fn take_dropped(&mut self) -> Vec<Chunked> {
-        std::mem::take(&mut self.dropped)
-    }
-
     /// Bytes that all labels take in a checkpoint, at most.
     pub(crate) fn row_bytes(&self) -> usize {
         self.row_bytes
@@ -201,18 +182,6 @@ impl Labels {
         // Under the same id it is another version of the same value.
         let id = label.chunked.map(|chunked| chunked.id);
         self.dropped.extend(before.filter(|before| id != Some(before.id)));
-    }
-
-    /// Takes a member's large value away.
-    fn take_large(&mut self, number: u32) -> Option<Chunked> {
-        let member = &mut self.members[number as usize];
-        if member.packed & LARGE == 0 {
-            return None;
-        }
-        member.packed &= !LARGE;
-        let chunked = self.large.remove(&number)?;
-        self.large_bytes -= chunked.len;
-        Some(chunked)
     }
 
     /// Removes the label of a key, if it has one.

@@ -137,10 +137,29 @@ impl Sabotage {
     }
 }
 
+impl Sabotage {
+    /// Whether only worlds with large values can find it; what has nothing to do with them is looked for
+    /// in worlds without, in as few seeds as ever.
+    fn is_of_large_values(self) -> bool {
+        matches!(
+            self,
+            Sabotage::KeepOrphans
+                | Sabotage::LeakChunks
+                | Sabotage::UngroupedChunks
+                | Sabotage::IgnorePins
+                | Sabotage::KeepEnded
+        )
+    }
+}
+
 /// The first seed below `seeds_max` that finds it: one that passes without it.
 pub fn found_by(sabotage: Sabotage, profile: Profile, seeds_max: u64) -> Option<u64> {
     (0..seeds_max).find(|seed| {
-        let program = Program::draw(*seed, profile);
+        let program = if sabotage.is_of_large_values() {
+            Program::draw(*seed, profile)
+        } else {
+            Program::draw_plain(*seed, profile)
+        };
         run_with(sabotage, &program).is_err() && run(&program).is_ok()
     })
 }
