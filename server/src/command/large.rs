@@ -94,13 +94,11 @@ impl Context<'_> {
     /// # Errors
     /// As [`Context::reply_range`].
     pub(super) fn reply_string(&mut self, found: Option<&Found>) -> Outcome {
-        match found {
-            Some(found) => self.reply_range(found, 0..len_of(Some(found))),
-            None => {
-                self.reply.null();
-                Ok(())
-            }
-        }
+        let Some(found) = found else {
+            self.reply.null();
+            return Ok(());
+        };
+        self.reply_range(found, 0..len_of(Some(found)))
     }
 
     /// As [`Context::reply_string`], for one of several: nothing is read beforehand.

@@ -179,6 +179,7 @@ impl Server {
     }
 
     /// Fills the chunk further, or puts it into the store.
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of source")]
     fn assemble_step(&mut self, client: &mut Client, bytes: &mut usize) -> Result<Step, Stop> {
         let now = self.now;
         let (Some(shard), Some(assembly)) = (&mut self.shard, &mut client.session.assembly) else {

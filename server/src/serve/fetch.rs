@@ -5,7 +5,7 @@
 //! Invariant: of a value that is being sent at most one chunk is copied to the output; a value keeps
 //! its chunks as long as somebody is being sent it, whatever becomes of its key.
 
-use emberlog_engine::{Chunked, LoadError, Lookup, Ticket};
+use emberlog_engine::{Chunked, LoadError, Lookup, Ticket, Value};
 
 use super::Server;
 use super::client::{Client, ClientKey, Closing};
@@ -68,7 +68,7 @@ impl Server {
                 self.wants_chunks = true;
                 return shard.load(fetch_ticket(client.session.key), &key);
             }
-            Lookup::Cold | Lookup::Absent { .. } | Lookup::Lost => Default::default(),
+            Lookup::Cold | Lookup::Absent { .. } | Lookup::Lost => Value::default(),
         };
         let left = usize::try_from(fetch.end - fetch.next).unwrap_or(usize::MAX);
         let whole = fetch.chunked.chunk_len(number) <= bytes.len();

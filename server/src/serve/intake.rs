@@ -79,17 +79,12 @@ impl Server {
     pub(super) fn take_in(&mut self, client: &mut Client, long: Long) -> bool {
         let begun = client.session.intake.as_ref();
         if begun.is_none_or(|intake| intake.argument != long.argument) {
-            match self.begin_intake(client, long) {
-                Some(taken) => {
-                    client.session.drop_intake(self.shard.as_mut());
-                    let argument = long.argument;
-                    client.session.intake = Some(Intake { argument, taken });
-                }
-                None => {
-                    client.connection.parser.keep();
-                    return true;
-                }
-            }
+            let Some(taken) = self.begin_intake(client, long) else {
+                client.connection.parser.keep();
+                return true;
+            };
+            client.session.drop_intake(self.shard.as_mut());
+            client.session.intake = Some(Intake { argument: long.argument, taken });
         }
         let available = long.left.min(client.connection.input.len() - long.offset);
         let (piece, taken) = self.take_chunks(client, long, available);

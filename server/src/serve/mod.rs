@@ -46,6 +46,7 @@ use crate::connection::Connection;
 const OUTPUT_MARK_BYTES: usize = 1 << 20;
 
 /// All of the server but its sockets.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the server")]
 pub struct Server {
     /// What clients share.
     pub state: State,

@@ -337,7 +337,7 @@ fn commands_that_are_not_made_for_large_values_say_so() {
         "EVAL \"return redis.call('GETRANGE', KEYS[1], 0, 3)\" 1 k",
     ] {
         let got = h.ask(c, line);
-        assert!(got.starts_with("-") && got.contains(&refusal[1..]), "{line}: {got}");
+        assert!(got.starts_with('-') && got.contains(&refusal[1..]), "{line}: {got}");
     }
     for line in ["LPUSH k a", "HGET k a", "SADD k a", "ZADD k 1 a"] {
         assert!(h.ask(c, line).starts_with("-WRONGTYPE"), "{line}");
