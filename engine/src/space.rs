@@ -203,8 +203,10 @@ impl Space {
         self.remove(&Place { identity, aside: true, key: &key })
     }
 
-    /// Marks the entry at `location` as lost, wherever it is held, and drops its label.
-    pub(crate) fn lose_at(&mut self, identity: Identity, location: Location) {
+    /// Marks the entry at `location` as lost, wherever it is held, and drops its label; whether it
+    /// had one.
+    pub(crate) fn lose_at(&mut self, identity: Identity, location: Location) -> bool {
+        let labels = self.labels.len();
         let lost = |entry: &mut Entry| entry.location = LOST;
         if self.index.get(identity).is_some_and(|entry| entry.location == location) {
             self.labels.remove(&Place { identity, aside: false, key: &[] });
@@ -212,6 +214,7 @@ impl Space {
             self.labels.remove(&Place { identity, aside: true, key: &key });
         }
         self.update_at(identity, location, lost);
+        self.labels.len() < labels
     }
 
     fn side_key_at(&self, identity: Identity, location: Location) -> Option<Box<[u8]>> {

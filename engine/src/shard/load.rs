@@ -345,8 +345,15 @@ impl Shard {
         // The record's bytes stay counted as live, so that its segment outlasts the mark, which is in
         // RAM until a checkpoint has it.
         self.checkpointing.want();
-        self.space_mut(place.namespace).lose_at(place.identity, place.location);
-        self.drop_chunks_of(place.namespace);
+        let (namespace, identity) = (place.namespace, place.identity);
+        if self.space_mut(namespace).lose_at(identity, place.location) {
+            // Without its label a value that is still in RAM would have no chunks, owner or limit.
+            let hot = self.hot.peek_at(namespace, identity, place.location);
+            if let Some(key) = hot.map(|hot| Box::<[u8]>::from(hot.key())) {
+                self.hot.remove(namespace, identity, &key);
+            }
+        }
+        self.drop_chunks_of(namespace);
     }
 }
 
