@@ -118,7 +118,7 @@ impl Registers {
             (value, run, body) = match (first >> 6, rest) {
                 (0, rest) => (0, usize::from(*first) + 1, rest),
                 (1, [low, rest @ ..]) => {
-                    (0, usize::from(u16::from_be_bytes([first & 0x3f, *low])) + 1, rest)
+                    (0, (usize::from(first & 0x3f) << 8 | usize::from(*low)) + 1, rest)
                 }
                 (1, []) => return None,
                 (_, rest) => ((first >> 2 & 0x1f) + 1, usize::from(first & 3) + 1, rest),
@@ -165,7 +165,7 @@ impl Registers {
                 let run = if value > 0 { left.min(RUN_MAX) } else { left };
                 let coded = (run - 1) as u16;
                 match value {
-                    0 if run > ZEROS_MAX => out.extend((coded | 0x4000).to_be_bytes()),
+                    0 if run > ZEROS_MAX => out.extend([0x40 | (coded >> 8) as u8, coded as u8]),
                     0 => out.push(coded as u8),
                     _ => out.push(0x80 | (value - 1) << 2 | coded as u8),
                 }

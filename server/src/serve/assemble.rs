@@ -178,8 +178,43 @@ impl Server {
         }
     }
 
+    /// Puts the chunk into the store, and ends if there is no more.
+    fn put_assembled(
+        &mut self,
+        client: &mut Client,
+        is_last: bool,
+        bytes: &mut usize,
+    ) -> Result<Step, Stop> {
+        let (Some(shard), Some(assembly)) = (&mut self.shard, &mut client.session.assembly) else {
+            return Err(text::LOADING);
+        };
+        if !assembly.chunk.is_empty() {
+            match shard.room(assembly.chunk.len() + RECORD_OVERHEAD) {
+                Room::Yes => {}
+                Room::Wait => {
+                    self.suspend(client, &Stop::Room);
+                    return Ok(Step::Waits);
+                }
+                Room::Full => return Err(text::FULL),
+                Room::Poisoned => return Err(text::POISONED),
+            }
+            if *bytes >= TURN_BYTES {
+                return Ok(Step::Turn);
+            }
+            if let Some(upload) = &mut assembly.upload {
+                shard.put_chunk(upload, &assembly.chunk, self.now).map_err(refusal)?;
+            }
+            *bytes += assembly.chunk.len();
+            self.moved_bytes += assembly.chunk.len();
+            assembly.chunk.clear();
+        }
+        if is_last {
+            assembly.outcome = Some(Ok(()));
+        }
+        Ok(Step::Go)
+    }
+
     /// Fills the chunk further, or puts it into the store.
-    #[expect(clippy::too_many_lines, reason = "one arm for each kind of source")]
     fn assemble_step(&mut self, client: &mut Client, bytes: &mut usize) -> Result<Step, Stop> {
         let now = self.now;
         let (Some(shard), Some(assembly)) = (&mut self.shard, &mut client.session.assembly) else {
@@ -188,30 +223,7 @@ impl Server {
         let source = assembly.plan.sources.get(assembly.next).cloned();
         let free = shard.chunk_bytes() - assembly.chunk.len();
         if free == 0 || source.is_none() {
-            if !assembly.chunk.is_empty() {
-                match shard.room(assembly.chunk.len() + RECORD_OVERHEAD) {
-                    Room::Yes => {}
-                    Room::Wait => {
-                        self.suspend(client, &Stop::Room);
-                        return Ok(Step::Waits);
-                    }
-                    Room::Full => return Err(text::FULL),
-                    Room::Poisoned => return Err(text::POISONED),
-                }
-                if *bytes >= TURN_BYTES {
-                    return Ok(Step::Turn);
-                }
-                if let Some(upload) = &mut assembly.upload {
-                    shard.put_chunk(upload, &assembly.chunk, now).map_err(refusal)?;
-                }
-                *bytes += assembly.chunk.len();
-                self.moved_bytes += assembly.chunk.len();
-                assembly.chunk.clear();
-            }
-            if source.is_none() {
-                assembly.outcome = Some(Ok(()));
-            }
-            return Ok(Step::Go);
+            return self.put_assembled(client, source.is_none(), bytes);
         }
         let free = free as u64;
         let used = assembly.used;
