@@ -153,6 +153,12 @@ fn output_of(program: &str, arguments: &[&str]) -> String {
     text.ok().filter(|t| !t.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Whether a changed file is what a run of this has written.
+fn is_output(line: &str) -> bool {
+    let outputs = ["benches/RESULTS.md", ".svg"];
+    outputs.iter().any(|output| line.ends_with(output))
+}
+
 /// Machine, kernel, commit, and how busy the machine was: numbers without them mean nothing.
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -167,10 +173,6 @@ fn machine() -> String {
         model.trim_start_matches([' ', '\t', ':']),
         output_of("uname", &["-sr"]),
         load.split(' ').next().unwrap_or("unknown"),
-        if changed == "unknown" || changed.lines().all(|l| l.ends_with("RESULTS.md")) {
-            ""
-        } else {
-            " and changes"
-        }
+        if changed == "unknown" || changed.lines().all(is_output) { "" } else { " and changes" }
     )
 }
