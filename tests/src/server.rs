@@ -99,12 +99,17 @@ fn build_binary() -> Result<PathBuf> {
     Ok(folder.join("emberlog"))
 }
 
-/// A port of the loopback interface that was free a moment ago.
+/// A port of the loopback interface that was free a moment ago. It is none that the system hands out
+/// by itself, for another's connection might be given it before the server listens.
 ///
 /// # Errors
 /// When no port is free.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    /// Below the range of ports that Linux gives to connections.
+    const PORTS: std::ops::Range<u16> = 15_000..32_000;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(PORTS)).take(1000);
+    ports.find(is_free).context("no port is free")
 }
 
 /// A running server.
