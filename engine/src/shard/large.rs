@@ -122,7 +122,7 @@ impl Shard {
         }
         let chunked = upload.chunked();
         let label = Label { chunked: Some(chunked), ..*label };
-        match self.put_record(key, value_type, &[], expires_at, &label, now) {
+        match self.put_labelled(key, value_type, &[], expires_at, &label, now) {
             Ok(lsn) => {
                 self.large.open.remove(&chunked.id);
                 Ok(lsn)
@@ -193,7 +193,7 @@ impl Shard {
     ) -> Result<Lsn, Refused> {
         let label = Label { chunked: Some(*chunked), ..*label };
         let old = self.chunked(key).filter(|old| old.id == chunked.id);
-        let lsn = self.put_record(key, value_type, &[], expires_at, &label, now)?;
+        let lsn = self.put_labelled(key, value_type, &[], expires_at, &label, now)?;
         if let Some(old) = old {
             self.drop_numbers(chunked.id, chunked.chunks()..old.chunks());
         }

@@ -83,24 +83,12 @@ impl Shard {
     }
 
     /// As [`Shard::put`], with a label, which lasts until the key is next put or deleted. Cuts the
-    /// expiry at the label's limit. A key that has an owner may be written while it is cold.
+    /// expiry at the label's limit. A key that has an owner may be written while it is cold. Only the
+    /// shard itself names chunks in a label, those of a value that is empty here.
     ///
     /// # Errors
     /// [`Refused`], with nothing changed.
     pub fn put_labelled(
-        &mut self,
-        key: &Key<'_>,
-        value_type: u8,
-        value: &[u8],
-        expires_at: Option<UnixMillis>,
-        label: &Label<'_>,
-        now: UnixMillis,
-    ) -> Result<Lsn, Refused> {
-        self.put_record(key, value_type, value, expires_at, label, now)
-    }
-
-    /// Sets a key to a value, or to the chunks that its label names.
-    pub(super) fn put_record(
         &mut self,
         key: &Key<'_>,
         value_type: u8,
@@ -248,7 +236,7 @@ impl Shard {
             return self.touch(key, &entry, &to, now);
         }
         let label = label.unwrap_or_default();
-        self.put_record(key, value_type, &value, expires_at, &label.view(), now)
+        self.put_labelled(key, value_type, &value, expires_at, &label.view(), now)
     }
 
     /// Deletes every key of a namespace with one record.
